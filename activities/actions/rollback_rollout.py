@@ -1,0 +1,128 @@
+"""Put a Deployment's earlier pod template back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+
+from activities.actions import register
+from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
+from cortexops.domain.blast import workload_radius
+from cortexops.domain.change import edit
+from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.errors import Rejected
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.workload import (
+    affected_workload,
+    common_refusal,
+    offered,
+    patch_of,
+    refused,
+    template_of,
+)
+
+_EFFECT = {
+    Category.IMAGE_NOT_FOUND: 0.9,
+    Category.IMAGE_PULL_DENIED: 0.6,
+    Category.CRASH_SINCE_RELEASE: 0.85,
+    Category.BAD_ROLLOUT: 0.85,
+    Category.READINESS_PROBE: 0.85,
+    Category.LIVENESS_PROBE: 0.85,
+    Category.CONFIG_MISSING: 0.6,
+    Category.MEMORY_LEAK: 0.7,
+    Category.OOM_AFTER_RELEASE: 0.6,
+}
+
+
+class RollbackRollout:
+    spec = ActionSpec(
+        type="rollback_rollout",
+        title="Roll back",
+        description="Replace the pod template by that of an earlier revision. The pods are rolled.",
+        risk=Risk.MEDIUM,
+        reversible=True,
+        kinds=("Deployment",),
+        params={
+            "to_revision": "the revision whose template is put back; an existing one below the present",
+            "replica_set": "name of the ReplicaSet that holds it",
+        },
+        permissions=(
+            Permission(group="apps", resource="deployments", verbs=("get", "patch")),
+            Permission(group="apps", resource="replicasets", verbs=("get",)),
+        ),
+        criteria=("rollout_complete", "replicas_ready", "no_new_restarts"),
+    )
+
+    def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
+        cause = diagnosis.cause
+        target = affected_workload(scene, diagnosis)
+        if cause is None or cause.category not in _EFFECT or target is None or target.kind != "Deployment":
+            return []
+        live = scene.get(target)
+        action = Action(type=self.spec.type, target=target)
+        refusal = common_refusal(self.spec, action, live)
+        if refusal is not None or live is None:
+            return [refusal] if refusal else []
+        if live["spec"].get("paused"):
+            return [
+                refused(self.spec, action, Infeasible.ROLLOUT_PAUSED, f"the rollout of {target} is paused")
+            ]
+        present = live["spec"]["template"]
+        earlier = [
+            (revision, ref, replica_set)
+            for revision, ref, replica_set in scene.revisions(target)[1:]
+            if template_of(replica_set) != present
+        ]
+        if not earlier:
+            return [
+                refused(
+                    self.spec, action, Infeasible.NO_EARLIER_REVISION, f"{target} has no earlier revision"
+                )
+            ]
+        # A revision that still has ready pods is known to be healthy; else the newest before the present one.
+        serving = [item for item in earlier if item[2].get("status", {}).get("readyReplicas")]
+        revision, ref, replica_set = (serving or earlier)[0]
+        return [
+            offered(
+                self.spec,
+                Action(
+                    type=self.spec.type,
+                    target=target,
+                    params={"to_revision": revision, "replica_set": ref.name},
+                ),
+                effect=_EFFECT[cause.category],
+                why=f"the trouble began with the present revision; revision {revision} "
+                + ("still has ready pods" if serving else "was the one before it"),
+                radius=workload_radius(scene, target),
+                commands=(
+                    f"kubectl -n {shlex.quote(target.namespace)} rollout undo "
+                    f"deployment/{shlex.quote(target.name)} --to-revision={revision}",
+                ),
+                caveats=("What the present revision brought is gone until it is rolled out again.",),
+                before=present["spec"],
+                after=template_of(replica_set)["spec"],
+            )
+        ]
+
+    def reads(self, action: Action) -> list[ResourceRef]:
+        return [
+            action.target.model_copy(update={"kind": "ReplicaSet", "name": str(action.params["replica_set"])})
+        ]
+
+    def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
+        (source,) = self.reads(action)
+        replica_set = reads.get(source.key)
+        if replica_set is None:
+            raise Rejected(f"{source}, which holds revision {action.params['to_revision']}, is gone")
+        owners = replica_set["metadata"].get("ownerReferences") or []
+        if live["metadata"]["uid"] not in {owner.get("uid") for owner in owners}:
+            raise Rejected(f"{source} does not belong to {action.target}")
+        if live["spec"].get("paused"):
+            raise Rejected(f"the rollout of {action.target} is paused")
+        change = patch_of(live, action.target, [edit(live, "/spec/template", template_of(replica_set))], [])
+        return Prepared(action=action, change=change, expected_replicas=int(live["spec"].get("replicas", 1)))
+
+
+register(RollbackRollout())

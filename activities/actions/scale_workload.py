@@ -1,0 +1,87 @@
+"""Set a workload's number of replicas."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+
+from activities.actions import register
+from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
+from cortexops.domain.blast import workload_radius
+from cortexops.domain.change import edit
+from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.errors import Rejected
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
+from cortexops.domain.workload import affected_workload, common_refusal, offered, patch_of, refused
+
+_MOST = 50  # replicas; beyond this a person decides
+
+
+class ScaleWorkload:
+    spec = ActionSpec(
+        type="scale_workload",
+        title="Scale",
+        description="Set the number of replicas of a Deployment or StatefulSet.",
+        risk=Risk.MEDIUM,
+        reversible=True,
+        kinds=("Deployment", "StatefulSet"),
+        params={"replicas": f"the new number, 1 to {_MOST}, at most twice the present one (or 1 from zero)"},
+        permissions=(
+            Permission(group="apps", resource="deployments", verbs=("get", "patch")),
+            Permission(group="apps", resource="statefulsets", verbs=("get", "patch")),
+        ),
+        criteria=("rollout_complete", "replicas_ready", "no_new_restarts"),
+    )
+
+    def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
+        cause = diagnosis.cause
+        target = affected_workload(scene, diagnosis)
+        if cause is None or cause.category is not Category.SCALED_TO_ZERO or target is None:
+            return []
+        if target.kind not in self.spec.kinds:
+            return []
+        live = scene.get(target)
+        action = Action(type=self.spec.type, target=target, params={"replicas": 1})
+        refusal = common_refusal(self.spec, action, live)
+        if refusal is not None:
+            return [refusal]
+        scalers = scene.topology.into(target, Relation.SCALES)
+        if scalers:
+            return [
+                refused(
+                    self.spec, action, Infeasible.SCALED_BY_HPA, f"{scalers[0]} sets the replicas of {target}"
+                )
+            ]
+        return [
+            offered(
+                self.spec,
+                action,
+                effect=0.5,
+                why="it has no replicas at all; one brings it back, more are for a person to decide",
+                radius=workload_radius(scene, target, replicas=1),
+                commands=(
+                    f"kubectl -n {shlex.quote(target.namespace)} scale "
+                    f"{target.kind.lower()}/{shlex.quote(target.name)} --replicas=1",
+                ),
+                caveats=("Ask first whether somebody scaled it to zero on purpose.",),
+                before={"replicas": 0},
+                after={"replicas": 1},
+            )
+        ]
+
+    def reads(self, action: Action) -> list[ResourceRef]:
+        return []
+
+    def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
+        wanted = int(action.params["replicas"])
+        present = int(live["spec"].get("replicas", 1))
+        if not 1 <= wanted <= min(_MOST, max(1, present * 2)):
+            raise Rejected(f"replicas {wanted} is not between 1 and {min(_MOST, max(1, present * 2))}")
+        change = patch_of(live, action.target, [edit(live, "/spec/replicas", wanted)], [])
+        return Prepared(action=action, change=change, expected_replicas=wanted)
+
+
+register(ScaleWorkload())

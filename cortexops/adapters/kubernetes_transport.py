@@ -1,0 +1,199 @@
+"""HTTP to one API server: authentication, time-outs, errors, and the count of requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from cortexops.adapters.kubernetes_config import Access, is_loopback, load_access
+from cortexops.adapters.kubernetes_errors import Target, error_for, parse_status
+from cortexops.domain.errors import TemporaryError
+from cortexops.domain.resource import JSON
+
+_READ_BUFFER = 2**21  # one watch line holds one object, and objects reach 1.5 MB
+_USER_AGENT = "cortexops"
+
+
+class UnservedPath(Exception):
+    """A 404 that names no object: perhaps the resource is served in another version."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Transport:
+    """One aiohttp session for one identity at one API server."""
+
+    def __init__(self, access: Access, request_timeout: float) -> None:
+        from kubernetes_asyncio.client import ApiClient
+
+        self._access = access
+        self._timeout = request_timeout
+        self._api = ApiClient(access.configuration)
+        self._session: aiohttp.ClientSession = self._api.rest_client.pool_manager
+        self._host = str(access.configuration.host).rstrip("/")
+        if is_loopback(self._host):  # a proxy from the environment must not see loopback calls
+            connector = self._session.connector
+            self._session.detach()
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
+            self._api.rest_client.pool_manager = self._session
+        self.requests = 0
+
+    @classmethod
+    async def open(cls, kubeconfig: str | None, context: str | None, request_timeout: float) -> Transport:
+        """Load credentials and open a session (no request is sent)."""
+        return cls(await load_access(kubeconfig, context), request_timeout)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def _authorization(self) -> str:
+        settings = await self._access.configuration.auth_settings()
+        return str((settings.get("BearerToken") or {}).get("value") or "")
+
+    async def _renewed(self, used: str) -> bool:
+        """After a 401: whether fresh credentials, other than those used, could be had."""
+        if self._access.renew is None:
+            return False
+        await self._access.renew()
+        return await self._authorization() != used
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        target: Target,
+        *,
+        query: dict[str, str],
+        data: bytes | None,
+        content_type: str,
+        accept: str,
+        limits: aiohttp.ClientTimeout,
+        tests: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = URL(self._host + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
+        proxy: dict[str, Any] = {}
+        if self._access.configuration.proxy:
+            proxy["proxy"] = self._access.configuration.proxy
+        if self._access.configuration.tls_server_name:
+            proxy["server_hostname"] = self._access.configuration.tls_server_name
+        for attempt in (1, 2):
+            authorization = await self._authorization()
+            headers = {"Accept": accept, "User-Agent": _USER_AGENT}
+            if authorization:
+                headers["Authorization"] = authorization
+            if data is not None:
+                headers["Content-Type"] = content_type
+            self.requests += 1
+            try:
+                async with self._session.request(
+                    method, url, headers=headers, data=data, timeout=limits, allow_redirects=False, **proxy
+                ) as response:
+                    if response.status < 400:
+                        yield response
+                        return
+                    body = await response.read()
+            except TimeoutError:
+                raise TemporaryError(f"{target}: no answer from the API server in time") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise TemporaryError(
+                    f"{target}: the API server cannot be reached ({type(error).__name__}: {error})"
+                ) from None
+            if response.status == 401 and attempt == 1 and await self._renewed(authorization):
+                continue
+            status = parse_status(body)
+            failure = error_for(
+                response.status,
+                status,
+                target,
+                writing=method != "GET",
+                tests=tests,
+                retry_after=response.headers.get("Retry-After"),
+                secret=authorization.partition(" ")[2],
+            )
+            if response.status == 404 and not (status.get("details") or {}).get("name"):
+                raise UnservedPath(failure)
+            raise failure
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        target: Target,
+        *,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        most_bytes: int | None = None,
+        tests: bool = False,
+    ) -> bytes:
+        """One request, its whole answer (at most `most_bytes`). Raises the errors of the cluster port."""
+        data = None if body is None else msgspec.json.encode(body)
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        async with self._response(
+            method,
+            path,
+            target,
+            query=query or {},
+            data=data,
+            content_type=content_type,
+            accept=accept,
+            limits=timeout,
+            tests=tests,
+        ) as response:
+            if most_bytes is None:
+                return await response.read()
+            read = bytearray()
+            async for chunk in response.content.iter_any():
+                read += chunk
+                if len(read) >= most_bytes:
+                    break
+            return bytes(read[:most_bytes])
+
+    async def send_json(self, method: str, path: str, target: Target, **options: Any) -> JSON:
+        """As `send`, decoded."""
+        return decode(await self.send(method, path, target, **options), target)
+
+    async def lines(
+        self, path: str, target: Target, *, query: dict[str, str], timeout_seconds: int
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of a long answer, until it ends or `timeout_seconds` (and a grace) have passed."""
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds + self._timeout, sock_connect=self._timeout)
+        async with self._response(
+            "GET",
+            path,
+            target,
+            query=query,
+            data=None,
+            content_type="",
+            accept="application/json",
+            limits=timeout,
+        ) as response:
+            pending: list[bytes] = []  # pieces of one line; joined once, since lines may be large
+            async for chunk in response.content.iter_any():
+                first, *rest = chunk.split(b"\n")
+                pending.append(first)
+                for piece in rest:
+                    yield b"".join(pending)
+                    pending = [piece]
+
+
+def decode(data: bytes, target: Target) -> JSON:
+    """Parse an answer. Raises `TemporaryError` for one that is not a JSON object (a proxy's page, say)."""
+    try:
+        decoded = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise TemporaryError(f"{target}: the API server's answer is not a JSON object")
+    return decoded

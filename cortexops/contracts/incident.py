@@ -1,0 +1,77 @@
+"""The incident workflow as others see it: how to start it, signal it, ask it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime
+
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote, VoteRefusal
+from cortexops.domain.incident import IncidentState, Reason
+from cortexops.domain.resource import Frozen, ResourceRef
+from cortexops.domain.signal import Signal
+from cortexops.domain.verification import Limits
+
+INCIDENT_WORKFLOW = "IncidentWorkflow"
+ADD_SIGNALS = "add_signals"
+VOTE = "vote"
+STATUS = "status"
+
+
+class TaskQueue(StrEnum):
+    """Three queues, three identities: orchestrating, reading clusters, changing them."""
+
+    INCIDENTS = "incidents"
+    INVESTIGATION = "investigation"
+    REMEDIATION = "remediation"
+
+
+class IncidentLimits(Frozen):
+    """Times in seconds. They travel in the input, so that a running incident keeps those it started with."""
+
+    max_attempts: int = 5
+    approval_seconds: float = 900
+    investigation_seconds: float = 180
+    verification: Limits = Limits()
+
+
+class IncidentInput(Frozen):
+    """Starts the workflow of one key. The signals come with signal-with-start."""
+
+    resource: ResourceRef
+    environment: str = "production"
+    limits: IncidentLimits = IncidentLimits()
+
+
+class SignalBatch(Frozen):
+    """Signals for a running incident: new evidence, or the news that some have stopped firing."""
+
+    signals: tuple[Signal, ...]
+
+
+class VoteResult(Frozen):
+    """The answer to a vote that counted: where the approval stands now."""
+
+    approval_id: str
+    state: ApprovalState
+    approvals: int
+    quorum: int
+
+
+class VoteRefused(Frozen):
+    """Carried as the type of the failed Update: why the vote did not count."""
+
+    refusal: VoteRefusal
+
+
+class IncidentStatus(Frozen):
+    """Answer of the `status` query."""
+
+    incident_id: str
+    state: IncidentState
+    reason: Reason
+    since: AwareDatetime
+    attempt: int
+    signals: int
+    approval: ApprovalRequest | None = None
+    votes: tuple[Vote, ...] = ()

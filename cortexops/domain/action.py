@@ -1,0 +1,126 @@
+"""Action: what may be done to a cluster, declared by a spec, bounded by code.
+
+A model or a person may choose among candidates; nobody can choose outside the bounds that were computed
+from the live object.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from cortexops.domain.change import Change, DiffLine
+from cortexops.domain.ids import digest
+from cortexops.domain.resource import Frozen, ResourceRef
+
+
+class Risk(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Permission(Frozen):
+    """One RBAC rule that an action needs."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+
+
+class ActionSpec(Frozen):
+    """What an action declares about itself. Documents, policies and RBAC roles are made from it."""
+
+    type: str = Field(pattern=r"^[a-z][a-z_]*$")
+    title: str
+    description: str
+    risk: Risk
+    reversible: bool
+    kinds: tuple[str, ...]
+    """Kinds of object that it acts on."""
+    params: dict[str, str] = Field(default_factory=dict)
+    """Parameter name → meaning and bounds."""
+    permissions: tuple[Permission, ...]
+    criteria: tuple[str, ...]
+    """Names of the verification checks that decide whether it helped."""
+    contains_only: bool = False
+    """True when success stops the damage without mending the cause: the incident is CONTAINED."""
+
+
+class Action(Frozen):
+    """One action on one object with its parameters."""
+
+    type: str
+    target: ResourceRef
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Two attempts with the same hash are the same attempt."""
+        return digest(self.model_dump(mode="json"))
+
+    def __str__(self) -> str:
+        params = ", ".join(f"{key}={value}" for key, value in self.params.items())
+        return f"{self.type} {self.target}" + (f" ({params})" if params else "")
+
+
+class Infeasible(StrEnum):
+    """Why code refuses to offer an action."""
+
+    NO_EARLIER_REVISION = "no_earlier_revision"
+    NO_LIMIT_SET = "no_limit_set"
+    BOUND_REACHED = "bound_reached"
+    OWNED_BY_GITOPS = "owned_by_gitops"
+    OBJECT_GONE = "object_gone"
+    ROLLOUT_PAUSED = "rollout_paused"
+    BUDGET_EXHAUSTED = "disruption_budget_exhausted"
+    NOTHING_TO_CHANGE = "nothing_to_change"
+    NO_OTHER_NODE = "no_other_node"
+    SCALED_BY_HPA = "scaled_by_hpa"
+
+
+class BlastRadius(Frozen):
+    """Who is touched when the action goes wrong."""
+
+    replicas: int = 0
+    namespaces: int = 1
+    dependents: tuple[ResourceRef, ...] = ()
+    stateful: bool = False
+    disruptions_allowed: int | None = None
+
+
+class Candidate(Frozen):
+    """An action that was considered for a diagnosis. Only feasible ones can be carried out."""
+
+    action: Action
+    risk: Risk
+    reversible: bool = True
+    contains_only: bool = False
+    feasible: bool
+    why: str
+    infeasible: Infeasible | None = None
+    expected_effect: float = Field(ge=0, le=1)
+    """How likely it is to mend this cause, by rule: orders the candidates."""
+    commands: tuple[str, ...] = ()
+    """What a person would type to do the same."""
+    caveats: tuple[str, ...] = ()
+    blast_radius: BlastRadius = BlastRadius()
+    planned: tuple[DiffLine, ...] = ()
+    """The edits as code plans them, before the API server has seen them."""
+
+
+class Prepared(Frozen):
+    """A candidate turned into the exact change of the live object."""
+
+    action: Action
+    change: Change
+    expected_replicas: int = 0
+
+
+def order(candidates: list[Candidate], tried: frozenset[str]) -> list[Candidate]:
+    """Feasible candidates that were not tried before: by effect, then the lower risk, then by name."""
+    risks = list(Risk)
+    left = [c for c in candidates if c.feasible and c.action.hash not in tried]
+    return sorted(left, key=lambda c: (-c.expected_effect, risks.index(c.risk), c.action.type))

@@ -1,0 +1,123 @@
+"""Approval of an exact change by verified, distinct people.
+
+Identity is established before a vote gets here (a signed Slack payload, a bearer token); it is never
+taken from a request's body.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from cortexops.domain.change import DiffLine
+from cortexops.domain.resource import Frozen
+
+TIMEOUT = timedelta(minutes=15)
+"""Seed 002: approvals time out after 15 minutes. Then nothing is done."""
+
+
+class Person(Frozen):
+    """Somebody whose identity was verified, and by which means."""
+
+    id: str = Field(min_length=1, max_length=128)
+    name: str = ""
+    roles: tuple[str, ...] = ()
+    via: str = ""
+
+
+class Decision(StrEnum):
+    APPROVE = "approve"
+    DENY = "deny"
+    TAKE_OVER = "take_over"  # "pause, I investigate by hand"
+
+
+class ApprovalState(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    TAKEN_OVER = "taken_over"
+    EXPIRED = "expired"
+    VOID = "void"
+
+
+class ApprovalRequest(Frozen):
+    """What people are asked. `digest` binds the answer to the diff, the generation and the policy."""
+
+    id: str
+    incident_id: str
+    action: str
+    cause: str
+    confidence: float
+    risk: str
+    diff: tuple[DiffLine, ...]
+    digest: str
+    policy_reasons: tuple[str, ...]
+    rule: str
+    quorum: int
+    roles: tuple[str, ...]
+    blast_radius: str
+    requested_at: AwareDatetime
+    expires_at: AwareDatetime
+    proposed_by: str | None = None
+
+
+class Vote(Frozen):
+    approval_id: str
+    person: Person
+    decision: Decision
+    reason: str = Field(default="", max_length=1000)
+    digest: str
+    """The digest of the diff that this person saw."""
+    at: AwareDatetime | None = None
+
+
+class VoteRefusal(StrEnum):
+    """Why a vote does not count."""
+
+    NO_SUCH_APPROVAL = "no_such_approval"
+    NOT_PENDING = "not_pending"
+    EXPIRED = "expired"
+    CHANGED_DIFF = "changed_diff"
+    WRONG_ROLE = "wrong_role"
+    PROPOSER = "proposer_may_not_approve"
+    ALREADY_VOTED = "already_voted"
+    ANONYMOUS = "anonymous"
+
+
+def refuse(
+    request: ApprovalRequest | None, votes: list[Vote], vote: Vote, *, now: datetime
+) -> VoteRefusal | None:
+    """Why this vote may not count, or None. Roles and proposer bind approvals only: anybody may say no."""
+    if request is None or request.id != vote.approval_id:
+        return VoteRefusal.NO_SUCH_APPROVAL
+    if not vote.person.via:
+        return VoteRefusal.ANONYMOUS
+    if now >= request.expires_at:
+        return VoteRefusal.EXPIRED
+    if tally(request, votes, now=now) is not ApprovalState.PENDING:
+        return VoteRefusal.NOT_PENDING
+    if vote.digest != request.digest:
+        return VoteRefusal.CHANGED_DIFF
+    if vote.decision is not Decision.APPROVE:
+        return None
+    if request.roles and not set(request.roles) & set(vote.person.roles):
+        return VoteRefusal.WRONG_ROLE
+    if request.proposed_by == vote.person.id:
+        return VoteRefusal.PROPOSER
+    if any(v.person.id == vote.person.id and v.decision is Decision.APPROVE for v in votes):
+        return VoteRefusal.ALREADY_VOTED
+    return None
+
+
+def tally(request: ApprovalRequest, votes: list[Vote], *, now: datetime) -> ApprovalState:
+    """The state after these accepted votes: one denial ends it, the quorum counts distinct people."""
+    if any(vote.decision is Decision.DENY for vote in votes):
+        return ApprovalState.DENIED
+    if any(vote.decision is Decision.TAKE_OVER for vote in votes):
+        return ApprovalState.TAKEN_OVER
+    approvers = {vote.person.id for vote in votes if vote.decision is Decision.APPROVE}
+    if len(approvers) >= request.quorum:
+        return ApprovalState.APPROVED
+    return ApprovalState.EXPIRED if now >= request.expires_at else ApprovalState.PENDING

@@ -1,0 +1,311 @@
+"""Change: an exact edit of one object, its preconditions, its inverse, and what people are shown of it.
+
+A change is data. It is computed from the live object, sent with `test` operations for every value that
+the decision rested on, and can be undone field by field as long as the fields still hold what was written.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from cortexops.domain.ids import digest
+from cortexops.domain.resource import JSON, Frozen, ResourceRef
+
+OPERATION_ANNOTATION = "cortexops.io/operation"
+"""The object carries the id of the last operation that changed it, so that a crash can be told apart."""
+
+
+class Verb(StrEnum):
+    PATCH = "patch"
+    DELETE = "delete"
+
+
+class FieldEdit(Frozen):
+    """One field: its JSON pointer, and what it holds before and after. `…_present` False: it is not there."""
+
+    path: str
+    before: Any = None
+    before_present: bool = True
+    after: Any = None
+    after_present: bool = True
+
+
+class Change(Frozen):
+    """One call to the API server."""
+
+    verb: Verb
+    target: ResourceRef
+    uid: str
+    generation: int | None = None
+    edits: tuple[FieldEdit, ...] = ()
+    expect: tuple[FieldEdit, ...] = ()
+    """Values that must still hold though they are not changed (for example a container's name)."""
+    operation_id: str = ""
+
+
+class Undo(StrEnum):
+    """What the live object says about a change that is to be undone."""
+
+    POSSIBLE = "possible"
+    ALREADY = "already"
+    FOREIGN = "foreign"
+    GONE = "gone"
+
+
+class UndoPlan(Frozen):
+    """The inverse change, or why there is none; `foreign` lists fields that somebody else changed since."""
+
+    verdict: Undo
+    change: Change | None = None
+    foreign: tuple[FieldEdit, ...] = ()
+
+
+class DiffLine(Frozen):
+    """One leaf that differs; `before`/`after` are JSON text, empty where the leaf is absent."""
+
+    path: str
+    before: str = ""
+    after: str = ""
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON pointer (RFC 6901) from its unescaped parts."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _parts(path: str) -> list[str]:
+    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
+
+
+def lookup(document: Any, path: str) -> tuple[bool, Any]:
+    """Whether the pointer leads to a value in the document, and the value."""
+    here = document
+    for part in _parts(path):
+        if isinstance(here, dict) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            return False, None
+    return True, here
+
+
+def edit(document: JSON, path: str, after: Any, *, remove: bool = False) -> FieldEdit:
+    """The edit that sets (or removes) the field, with what it holds now."""
+    present, before = lookup(document, path)
+    return FieldEdit(
+        path=path,
+        before=copy.deepcopy(before),
+        before_present=present,
+        after=None if remove else after,
+        after_present=not remove,
+    )
+
+
+def expectation(document: JSON, path: str) -> FieldEdit:
+    """The field as it is now, as a precondition."""
+    present, value = lookup(document, path)
+    return FieldEdit(path=path, before=value, before_present=present, after=value, after_present=present)
+
+
+def _nearest_present_ancestor(document: JSON, path: str) -> str:
+    """The longest prefix of the pointer that leads somewhere: what can be tested when the field is absent."""
+    parts = _parts(path)
+    while parts:
+        parts.pop()
+        candidate = pointer(*parts)
+        if lookup(document, candidate)[0]:
+            return candidate
+    return ""
+
+
+def _missing_parents(document: JSON, path: str) -> list[str]:
+    """Pointers of maps that must be created before the field can be added, outermost first."""
+    parts = _parts(path)[:-1]
+    missing = []
+    for depth in range(1, len(parts) + 1):
+        candidate = pointer(*parts[:depth])
+        if not lookup(document, candidate)[0]:
+            missing.append(candidate)
+    return missing
+
+
+def json_patch(change: Change, live: JSON) -> list[JSON]:
+    """The JSON Patch (RFC 6902): tests first, then the edits, then the operation id.
+
+    The tests cover the uid, the generation, every expectation and the old value of every edited field.
+    JSON Patch cannot test for absence, so for an absent field its nearest present ancestor is tested
+    whole. `live` must be the object that the change was computed from, or one equal to it there.
+    """
+    tests: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": change.uid}]
+    if change.generation is not None:
+        tests.append({"op": "test", "path": "/metadata/generation", "value": change.generation})
+    tested = set()
+    for field in (*change.expect, *change.edits):
+        if field.before_present:
+            path, value = field.path, field.before
+        else:
+            path = _nearest_present_ancestor(live, field.path)
+            value = lookup(live, path)[1]
+            if path in (
+                "",
+                "/metadata",
+            ):  # always moving (resourceVersion); the generation test stands for it
+                continue
+        if path not in tested:
+            tested.add(path)
+            tests.append({"op": "test", "path": path, "value": value})
+    operations: list[JSON] = []
+    made: set[str] = set()
+
+    def put(path: str, present: bool, value: Any) -> None:
+        for parent in _missing_parents(live, path):
+            if parent not in made:
+                made.add(parent)
+                operations.append({"op": "add", "path": parent, "value": {}})
+        operations.append({"op": "replace" if present else "add", "path": path, "value": value})
+
+    for field in change.edits:
+        if field.after_present:
+            put(field.path, field.before_present, field.after)
+        elif field.before_present:
+            operations.append({"op": "remove", "path": field.path})
+    if change.operation_id:
+        marker = pointer("metadata", "annotations", OPERATION_ANNOTATION)
+        put(marker, lookup(live, marker)[0], change.operation_id)
+    return tests + operations
+
+
+def carries(live: JSON, operation: str) -> bool:
+    """Whether the object says that this operation was the last of ours that changed it."""
+    annotations = live.get("metadata", {}).get("annotations") or {}
+    return bool(operation) and annotations.get(OPERATION_ANNOTATION) == operation
+
+
+def as_written(change: Change, answered: JSON) -> Change:
+    """The change with its `after` values as the server normalised them, which is what undo compares with."""
+    edits = []
+    for field in change.edits:
+        present, value = lookup(answered, field.path)
+        edits.append(field.model_copy(update={"after": value if present else None, "after_present": present}))
+    return change.model_copy(update={"edits": tuple(edits)})
+
+
+def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
+    """How to take the change back without trampling on others.
+
+    Each field is compared three ways: it holds what we wrote (restore it), it holds what was there before
+    (nothing to do), or something else (somebody else changed it: stop, restore nothing, and say which).
+    """
+    if live is None or live.get("metadata", {}).get("uid") != change.uid:
+        return UndoPlan(verdict=Undo.GONE)
+    restore: list[FieldEdit] = []
+    foreign: list[FieldEdit] = []
+    for field in change.edits:
+        present, now = lookup(live, field.path)
+        if (present, now) == (field.after_present, field.after):
+            restore.append(
+                FieldEdit(
+                    path=field.path,
+                    before=now,
+                    before_present=present,
+                    after=field.before,
+                    after_present=field.before_present,
+                )
+            )
+        elif (present, now) != (field.before_present, field.before):
+            foreign.append(field.model_copy(update={"before": now, "before_present": present}))
+    if foreign:
+        return UndoPlan(verdict=Undo.FOREIGN, foreign=tuple(foreign))
+    if not restore:
+        return UndoPlan(verdict=Undo.ALREADY)
+    expect = []
+    for field in change.expect:
+        if lookup(live, field.path) != (field.before_present, field.before):
+            return UndoPlan(verdict=Undo.FOREIGN, foreign=(field,))
+        expect.append(field)
+    inverse = Change(
+        verb=Verb.PATCH,
+        target=change.target,
+        uid=change.uid,
+        generation=live["metadata"].get("generation"),
+        edits=tuple(reversed(restore)),
+        expect=tuple(expect),
+        operation_id=operation,
+    )
+    return UndoPlan(verdict=Undo.POSSIBLE, change=inverse)
+
+
+_NOISE = (
+    "/metadata/managedFields",
+    "/metadata/resourceVersion",
+    "/metadata/generation",
+    "/metadata/uid",
+    "/metadata/creationTimestamp",
+    "/status",
+    pointer("metadata", "annotations", OPERATION_ANNOTATION),
+)
+
+
+def diff(before: Any, after: Any, path: str = "") -> list[DiffLine]:
+    """Leaf by leaf what differs, bookkeeping fields left out, ordered by path."""
+    if before == after or path in _NOISE:
+        return []
+    if isinstance(before, dict) and isinstance(after, dict):
+        lines: list[DiffLine] = []
+        for key in sorted(before.keys() | after.keys()):
+            there = path + pointer(key)
+            if there in _NOISE:
+                continue
+            if key in before and key in after:
+                lines += diff(before[key], after[key], there)
+            else:
+                lines += _leaf(there, key in before, before.get(key), after.get(key))
+        return lines
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [
+            line
+            for i, pair in enumerate(zip(before, after, strict=True))
+            for line in diff(*pair, f"{path}/{i}")
+        ]
+    return [DiffLine(path=path, before=_text(before), after=_text(after))]
+
+
+def _leaf(path: str, was_there: bool, before: Any, after: Any) -> list[DiffLine]:
+    if path == "/metadata/annotations" and not was_there and set(after) == {OPERATION_ANNOTATION}:
+        return []
+    return [
+        DiffLine(
+            path=path, before=_text(before) if was_there else "", after="" if was_there else _text(after)
+        )
+    ]
+
+
+def _text(value: Any) -> str:
+
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+class Preview(Frozen):
+    """What the API server answered to the dry run, as approvers see it."""
+
+    diff: tuple[DiffLine, ...] = ()
+    generation: int | None = None
+    uid: str = ""
+    warnings: tuple[str, ...] = Field(default=())
+
+    def approval_digest(self, policy_revision: str) -> str:
+        """What an approval is bound to: the diff, the object's generation, the policy's revision."""
+        return digest(
+            {
+                "diff": [line.model_dump() for line in self.diff],
+                "generation": self.generation,
+                "uid": self.uid,
+                "policy": policy_revision,
+            }
+        )

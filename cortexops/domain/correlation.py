@@ -1,0 +1,150 @@
+"""Grouping: which signals are one incident, how severe it is, and how risky (0–100).
+
+The key is the workload (or node) that a signal is about; owner resolution happens before this and
+is I/O, the decision is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from cortexops.domain.ids import incident_key
+from cortexops.domain.incident import IncidentState
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.signal import FateReason, Severity, Signal, SignalFate, SignalStatus, SignalType
+
+COOLDOWN = timedelta(minutes=10)
+"""After a resolution the same key is quiet for this long (seed 000: resolutionCooldownMinutes 10)."""
+
+_BASE_RISK = {Severity.CRITICAL: 75, Severity.HIGH: 50, Severity.MEDIUM: 30, Severity.LOW: 10}
+_TYPE_RISK = {
+    SignalType.OOM_KILL: 10,
+    SignalType.CRASH_LOOP: 10,
+    SignalType.NODE_NOT_READY: 15,
+    SignalType.ERROR_RATE: 10,
+    SignalType.REPLICAS_MISSING: 5,
+    SignalType.ROLLOUT_STUCK: 5,
+}
+_PRODUCTION_RISK = 5
+_EACH_FURTHER_SERIES = 5  # at most three of them count
+
+
+def risk_score(signals: list[Signal], environment: str = "") -> int:
+    """0 (nothing) to 100: worst severity, worst kind of trouble, production, and how many series complain."""
+    firing = [signal for signal in signals if signal.status is SignalStatus.FIRING]
+    if not firing:
+        return 0
+    worst = Severity.worst([signal.severity for signal in firing])
+    kind = max(_TYPE_RISK.get(signal.type, 0) for signal in firing)
+    series = len({signal.fingerprint for signal in firing})
+    production = _PRODUCTION_RISK if environment == "production" else 0
+    return min(100, _BASE_RISK[worst] + kind + production + _EACH_FURTHER_SERIES * min(series - 1, 3))
+
+
+def severity_of(signals: list[Signal]) -> Severity:
+    """The worst severity among the signals."""
+    return Severity.worst([signal.severity for signal in signals])
+
+
+def title_of(signals: list[Signal], resource: ResourceRef) -> str:
+    """`OOM kill on Deployment production/payment-service`, from the most telling signal."""
+    told = sorted(signals, key=lambda s: (s.type is SignalType.OTHER, -s.severity.rank, s.name))[0]
+    what = told.name if told.type is SignalType.OTHER else told.type.value.replace("_", " ").capitalize()
+    return f"{what.replace('Oom', 'OOM')} on {resource}"
+
+
+def key_of(resource: ResourceRef) -> str:
+    """The incident's workflow id."""
+    return incident_key(resource)
+
+
+class EndedIncident(NamedTuple):
+    """The newest incident of a key that has ended, as the correlator needs it."""
+
+    id: str
+    state: IncidentState
+    ended_at: datetime
+
+
+class Fate(NamedTuple):
+    """What is to become of a signal, and why."""
+
+    fate: SignalFate
+    reason: FateReason
+
+
+class GroupDecision(NamedTuple):
+    """What to do with one group of signals of one key. `deliver` is False when no workflow hears of it."""
+
+    deliver: bool
+    fates: dict[str, Fate]
+
+
+def decide_group(
+    signals: list[Signal],
+    *,
+    open_incident: bool,
+    ended: EndedIncident | None,
+    known: Mapping[str, datetime],
+    now: datetime,
+    cooldown: timedelta = COOLDOWN,
+) -> GroupDecision:
+    """The fate of each signal of a group: those that fire in order of arrival, then those that have ended
+    (an alert that fired and ended within one window is one incident, in whichever order the two came).
+
+    `known` holds when the fate of a signal was recorded before. A known signal is a duplicate while its
+    incident is open or the recording is fresh (a redelivery); later it is an alert that still fires
+    although its incident has ended, and opens a new one. The cool-down holds only after RESOLVED: where
+    nothing was mended, an alert that repeats is never silenced for it.
+    """
+    in_cooldown = (
+        ended is not None and ended.state is IncidentState.RESOLVED and now < ended.ended_at + cooldown
+    )
+    fates: dict[str, Fate] = {}
+    deliver = False
+    for signal in sorted(signals, key=lambda signal: signal.status is SignalStatus.RESOLVED):
+        seen = known.get(signal.id)
+        if signal.id in fates:
+            continue
+        if seen is not None and (open_incident or now < seen + cooldown):
+            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
+        elif open_incident:
+            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT)
+            deliver = True
+        elif signal.status is SignalStatus.RESOLVED and not deliver:
+            fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
+        elif deliver:
+            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.SAME_WINDOW)
+        elif in_cooldown:
+            fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.COOLDOWN)
+        else:
+            fates[signal.id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
+            deliver = True
+    return GroupDecision(deliver, fates)
+
+
+MOST_DELIVERED = 200
+"""Signals of one group that a workflow hears of; a storm is folded to distinct series before it gets there."""
+
+
+def fold(signals: list[Signal], most: int = MOST_DELIVERED) -> list[Signal]:
+    """What a workflow needs of a big group: of each series the first that fires and the last that has ended,
+    at most `most` series, those that fire and the most severe first. Order of arrival is kept."""
+    if len(signals) <= most:
+        return signals
+    firing: dict[str, Signal] = {}
+    ended: dict[str, Signal] = {}
+    for signal in signals:
+        if signal.status is SignalStatus.FIRING:
+            firing.setdefault(signal.fingerprint, signal)
+        else:
+            ended[signal.fingerprint] = signal
+    by_severity = sorted([*firing.values(), *ended.values()], key=_fold_rank)
+    kept = {signal.id for signal in by_severity[:most]}
+    return list({signal.id: signal for signal in signals if signal.id in kept}.values())
+
+
+def _fold_rank(signal: Signal) -> tuple[bool, int]:
+    return signal.status is SignalStatus.RESOLVED, -signal.severity.rank

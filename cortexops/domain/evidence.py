@@ -1,0 +1,86 @@
+"""Evidence: facts with provenance. A claim without an evidence id is not made."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime
+
+from cortexops.domain.resource import Frozen, ResourceRef
+
+_LONGEST_EXCERPT = 1500  # characters; excerpts are for people to recognise, the object is there to be read
+
+
+class EvidenceKind(StrEnum):
+    EVENT = "event"
+    STATUS = "status"
+    LOG = "log"
+    CONFIG = "config"
+    CHANGE = "change"
+    METRIC = "metric"
+    TOPOLOGY = "topology"
+
+
+class Evidence(Frozen):
+    """One fact: where it was seen, when it was true, what it says and how to see it again."""
+
+    id: str
+    kind: EvidenceKind
+    resource: ResourceRef
+    at: AwareDatetime | None = None
+    summary: str
+    excerpt: str = ""
+    command: str = ""
+    """The kubectl command that shows it."""
+
+
+class GapReason(StrEnum):
+    """Why something is missing. No data and no answer are not the same."""
+
+    NO_DATA = "no_data"
+    FORBIDDEN = "forbidden"
+    ERROR = "error"
+    CUT = "cut"
+
+
+class Gap(Frozen):
+    """Something that was looked for and not obtained; `what` names verb and resource."""
+
+    reason: GapReason
+    what: str
+    detail: str = ""
+
+
+class EvidenceBook:
+    """Gives each distinct fact one id (`e1`, `e2`, …) in the order in which facts are cited."""
+
+    def __init__(self) -> None:
+        self._by_fact: dict[tuple[EvidenceKind, ResourceRef, str], Evidence] = {}
+
+    def cite(
+        self,
+        kind: EvidenceKind,
+        resource: ResourceRef,
+        summary: str,
+        *,
+        at: AwareDatetime | None = None,
+        excerpt: str = "",
+        command: str = "",
+    ) -> str:
+        """Record the fact unless it is there already; returns its id."""
+        fact = (kind, resource, summary)
+        if fact not in self._by_fact:
+            self._by_fact[fact] = Evidence(
+                id=f"e{len(self._by_fact) + 1}",
+                kind=kind,
+                resource=resource,
+                at=at,
+                summary=summary,
+                excerpt=excerpt[:_LONGEST_EXCERPT],
+                command=command,
+            )
+        return self._by_fact[fact].id
+
+    @property
+    def entries(self) -> list[Evidence]:
+        return list(self._by_fact.values())

@@ -1,0 +1,168 @@
+"""The incident in words: messages for people and the Markdown that the Temporal UI shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from cortexops.domain.action import BlastRadius, Candidate
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
+from cortexops.domain.change import DiffLine, Preview
+from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.ids import approval_id
+from cortexops.domain.incident import Incident, IncidentState
+from cortexops.domain.message import Message, MessageKind
+from cortexops.domain.policy import PolicyDecision
+
+
+def diff_text(lines: Sequence[DiffLine], most: int = 20) -> str:
+    """The diff as people read it: one leaf a line, `-` for what goes and `+` for what comes."""
+    shown: list[str] = []
+    for line in lines[:most]:
+        shown.append(line.path)
+        if line.before:
+            shown.append(f"  - {line.before}")
+        if line.after:
+            shown.append(f"  + {line.after}")
+    if len(lines) > most:
+        shown.append(f"… and {len(lines) - most} more")
+    return "\n".join(shown)
+
+
+def blast_text(radius: BlastRadius) -> str:
+    """`3 replicas, 2 dependents (Service shop/api, …)`."""
+    parts = [f"{radius.replicas} replica{'' if radius.replicas == 1 else 's'}"]
+    if radius.namespaces > 1:
+        parts.append(f"{radius.namespaces} namespaces")
+    if radius.dependents:
+        some = ", ".join(str(ref) for ref in radius.dependents[:3])
+        parts.append(
+            f"{len(radius.dependents)} dependents ({some}{', …' if len(radius.dependents) > 3 else ''})"
+        )
+    if radius.disruptions_allowed is not None:
+        parts.append(f"disruption budget allows {radius.disruptions_allowed}")
+    if radius.stateful:
+        parts.append("stateful")
+    return ", ".join(parts)
+
+
+def message(
+    incident: Incident,
+    kind: MessageKind,
+    text: str,
+    *,
+    key: str,
+    at: datetime,
+    fields: dict[str, str] | None = None,
+    approval: ApprovalRequest | None = None,
+) -> Message:
+    """A message about the incident as it is now."""
+    return Message(
+        key=f"{incident.id}/{key}",
+        kind=kind,
+        incident_id=incident.id,
+        title=incident.title,
+        severity=incident.severity,
+        state=incident.state,
+        text=text,
+        fields=fields or {},
+        approval=approval,
+        at=at,
+        drill=incident.drill,
+    )
+
+
+def diagnosed_text(diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> str:
+    """Cause, worded by how sure it is, the evidence that shows it, what can be done, what is missing."""
+    lines = [diagnosis.summary]
+    cause = diagnosis.cause
+    if cause is not None:
+        facts = {fact.id: fact for fact in diagnosis.evidence}
+        lines += [f"• {facts[e].summary} [{e}]" for e in cause.evidence[:5] if e in facts]
+    best = next((c for c in candidates if c.feasible), None)
+    if best is not None:
+        lines.append(f"Remedy: {best.action}: {best.why}")
+    lines += [f"Missing: {gap.what} ({gap.reason})" for gap in diagnosis.gaps[:3]]
+    lines += [f"Seen before: {similar}" for similar in diagnosis.similar[:2]]
+    return "\n".join(lines)
+
+
+def approval_request(
+    incident: Incident,
+    *,
+    diagnosis: Diagnosis,
+    candidate: Candidate,
+    preview: Preview,
+    digest: str,
+    decision: PolicyDecision,
+    attempt: int,
+    now: datetime,
+    expires_at: datetime,
+) -> ApprovalRequest:
+    """What people are asked: the exact change, why, who is touched, and until when."""
+    cause = diagnosis.cause
+    return ApprovalRequest(
+        id=approval_id(incident.id, attempt),
+        incident_id=incident.id,
+        action=str(candidate.action),
+        cause=diagnosis.summary,
+        confidence=cause.confidence if cause else 0.0,
+        risk=candidate.risk,
+        diff=preview.diff,
+        digest=digest,
+        policy_reasons=decision.reasons,
+        rule=decision.rule,
+        quorum=decision.quorum,
+        roles=decision.roles,
+        blast_radius=blast_text(candidate.blast_radius),
+        requested_at=now,
+        expires_at=expires_at,
+    )
+
+
+def votes_text(state: ApprovalState, votes: Sequence[Vote]) -> str:
+    """`approved by ana (OOM confirmed)`; who said what."""
+    said = "; ".join(
+        f"{v.person.name or v.person.id}: {v.decision}{f' ({v.reason})' if v.reason else ''}" for v in votes
+    )
+    return f"{state}{f' by {said}' if said else ''}"
+
+
+def details_markdown(
+    incident: Incident,
+    diagnosis: Diagnosis | None,
+    candidate: Candidate | None,
+    approval: ApprovalRequest | None,
+    note: str,
+) -> str:
+    """What the Temporal UI shows for the running workflow. Text from the cluster is fenced."""
+    lines = [
+        f"### {incident.id} · {incident.state}",
+        "",
+        "| severity | risk | object | signals | attempt | since |",
+        "|---|---|---|---|---|---|",
+        f"| {incident.severity} | {incident.risk_score} | {_plain(str(incident.resource))} "
+        f"| {incident.signal_count} | {incident.attempts} | {incident.detected_at:%Y-%m-%d %H:%M:%S} UTC |",
+        "",
+        _fenced(note or incident.reason),
+    ]
+    if diagnosis is not None:
+        lines += ["**Cause**", "", _fenced(diagnosis.summary)]
+    if candidate is not None:
+        lines += ["**Action**", "", _fenced(f"{candidate.action}\n{candidate.why}")]
+    if approval is not None and incident.state is IncidentState.APPROVAL_PENDING:
+        lines += [
+            f"**Waiting for approval** `{approval.id}` until {approval.expires_at:%H:%M:%S} UTC, "
+            f"quorum {approval.quorum}",
+            "",
+            _fenced(diff_text(approval.diff)),
+        ]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _fenced(text: str) -> str:
+    return "```\n" + text.replace("```", "'''") + "\n```"

@@ -1,0 +1,91 @@
+"""What policy is asked and what it answers.
+
+The input is a stable document (`cortexops.policy_input/v1`). Anything but a well-formed answer is a denial.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+
+from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.change import DiffLine
+from cortexops.domain.resource import Frozen
+
+INPUT_SCHEMA: Literal["cortexops.policy_input/v1"] = "cortexops.policy_input/v1"
+QUERY = "data.cortexops.decision"
+"""The rule that every bundle must define."""
+
+
+class Effect(StrEnum):
+    ALLOW = "allow"
+    REQUIRE_APPROVAL = "require_approval"
+    DENY = "deny"
+
+
+class PolicyInput(Frozen):
+    """Everything that a policy may look at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_: Literal["cortexops.policy_input/v1"] = Field(default=INPUT_SCHEMA, alias="schema")
+    now: AwareDatetime
+    incident_id: str
+    severity: str
+    risk_score: int
+    attempt: int
+    drill: bool
+    cluster: str
+    namespace: str
+    environment: str
+    action: Action
+    risk: Risk
+    reversible: bool
+    category: str
+    confidence: float
+    verdict: str
+    blast_radius: BlastRadius
+    diff: tuple[DiffLine, ...] = ()
+    actor: str = "cortexops"
+    proposed_by_person: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document under which policies see it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class PolicyDecision(Frozen):
+    """The answer, with its reasons. `revision` is the hash of the bundle that gave it."""
+
+    effect: Effect
+    reasons: tuple[str, ...]
+    rule: str = ""
+    quorum: int = Field(default=1, ge=1, le=10)
+    roles: tuple[str, ...] = ()
+    expires_seconds: int = Field(default=900, ge=30, le=86_400)
+    revision: str = ""
+    engine: str = ""
+
+
+def denied(reason: str, *, revision: str = "", engine: str = "") -> PolicyDecision:
+    """The answer whenever there is none: policy fails closed."""
+    return PolicyDecision(
+        effect=Effect.DENY, reasons=(reason,), rule="fail_closed", revision=revision, engine=engine
+    )
+
+
+def read_decision(answer: object, *, revision: str, engine: str) -> PolicyDecision:
+    """What an engine answered, checked. Undefined, nonsense, or a reasonless answer is a denial."""
+    if answer is None:
+        return denied("policy_undefined", revision=revision, engine=engine)
+    if not isinstance(answer, dict):
+        return denied("policy_nonsense", revision=revision, engine=engine)
+    try:
+        decision = PolicyDecision.model_validate({**answer, "revision": revision, "engine": engine})
+    except ValidationError:
+        return denied("policy_nonsense", revision=revision, engine=engine)
+    if not decision.reasons:
+        return denied("policy_without_reason", revision=revision, engine=engine)
+    return decision

@@ -1,0 +1,37 @@
+"""Kubernetes quantities: `512Mi`, `1.5Gi`, `250m`, `2`, `1e3`."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from cortexops.domain.errors import InvalidInput
+
+_FORM = re.compile(
+    r"^([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(?:(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)|[eE]([+-]?\d+))?$"
+)
+_SUFFIX = {
+    "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+    "T": Decimal(10**12), "P": Decimal(10**15), "E": Decimal(10**18),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40), "Pi": Decimal(2**50), "Ei": Decimal(2**60),
+}  # fmt: skip
+
+
+def parse_quantity(text: str | int | float) -> Decimal:
+    """The number in base units (bytes, cores). Raises `InvalidInput` for anything else."""
+    match = _FORM.match(str(text).strip())
+    if match is None:
+        raise InvalidInput(
+            "quantity", f"{str(text)[:40]!r} is not a Kubernetes quantity such as 512Mi or 250m"
+        )
+    number, suffix, exponent = match.groups()
+    scale = Decimal(10) ** int(exponent) if exponent else _SUFFIX[suffix or ""]
+    return Decimal(number) * scale
+
+
+def format_bytes(value: Decimal | int) -> str:
+    """The shortest exact binary form, rounded up to whole Mi: `768Mi`, `1Gi`, `1536Mi`."""
+    mebibytes = -(-int(value) // 2**20)
+    return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"

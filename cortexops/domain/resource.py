@@ -1,0 +1,77 @@
+"""Which object: the one way the product names a Kubernetes object, and the kinds that it knows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+JSON = dict[str, Any]
+"""A Kubernetes object as the API server sends it."""
+
+
+class Frozen(BaseModel):
+    """Base of the domain's types: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ResourceRef(Frozen):
+    """One object in one cluster. `namespace` is empty for cluster-wide kinds."""
+
+    cluster: str
+    kind: str
+    namespace: str = ""
+    name: str
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {where}{self.name}"
+
+    @property
+    def key(self) -> str:
+        """`cluster:namespace:kind:name`, the stable form that ids are made of."""
+        return f"{self.cluster}:{self.namespace}:{self.kind}:{self.name}"
+
+
+class Kind(NamedTuple):
+    """How the API serves a kind. `versions` are tried in order: the first that the server has is used."""
+
+    kind: str
+    plural: str
+    namespaced: bool
+    versions: tuple[str, ...]
+
+
+_TABLE = (
+    Kind("Pod", "pods", True, ("v1",)),
+    Kind("Service", "services", True, ("v1",)),
+    Kind("Endpoints", "endpoints", True, ("v1",)),
+    Kind("ConfigMap", "configmaps", True, ("v1",)),
+    Kind("Secret", "secrets", True, ("v1",)),
+    Kind("Event", "events", True, ("v1",)),
+    Kind("ServiceAccount", "serviceaccounts", True, ("v1",)),
+    Kind("PersistentVolumeClaim", "persistentvolumeclaims", True, ("v1",)),
+    Kind("PersistentVolume", "persistentvolumes", False, ("v1",)),
+    Kind("ResourceQuota", "resourcequotas", True, ("v1",)),
+    Kind("LimitRange", "limitranges", True, ("v1",)),
+    Kind("Namespace", "namespaces", False, ("v1",)),
+    Kind("Node", "nodes", False, ("v1",)),
+    Kind("ReplicationController", "replicationcontrollers", True, ("v1",)),
+    Kind("Deployment", "deployments", True, ("apps/v1",)),
+    Kind("ReplicaSet", "replicasets", True, ("apps/v1",)),
+    Kind("StatefulSet", "statefulsets", True, ("apps/v1",)),
+    Kind("DaemonSet", "daemonsets", True, ("apps/v1",)),
+    Kind("ControllerRevision", "controllerrevisions", True, ("apps/v1",)),
+    Kind("Job", "jobs", True, ("batch/v1",)),
+    Kind("CronJob", "cronjobs", True, ("batch/v1", "batch/v1beta1")),
+    Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("autoscaling/v2", "autoscaling/v1")),
+    Kind("PodDisruptionBudget", "poddisruptionbudgets", True, ("policy/v1", "policy/v1beta1")),
+    Kind("Ingress", "ingresses", True, ("networking.k8s.io/v1",)),
+    Kind("NetworkPolicy", "networkpolicies", True, ("networking.k8s.io/v1",)),
+    Kind("EndpointSlice", "endpointslices", True, ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")),
+    Kind("Lease", "leases", True, ("coordination.k8s.io/v1",)),
+)
+
+KINDS: dict[str, Kind] = {kind.kind: kind for kind in _TABLE}
+"""Every kind the product reads or writes, by its name."""

@@ -1,0 +1,101 @@
+"""Scene: what the investigation saw, as plain data. Analyzers and actions read it, nothing else.
+
+Objects are as the API server sent them, except that values of Secrets are left out: only their keys stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from pydantic import Field
+
+from cortexops.domain.evidence import Gap
+from cortexops.domain.resource import JSON, Frozen, ResourceRef
+from cortexops.domain.signal import Signal
+from cortexops.domain.topology import Relation, Topology
+
+
+class LogExcerpt(Frozen):
+    """The last lines of one container; `previous` is the run before the present one."""
+
+    pod: ResourceRef
+    container: str
+    previous: bool
+    lines: tuple[str, ...]
+
+
+class EventFact(Frozen):
+    """One Kubernetes event, folded by the API server: `count` times between `first` and `last`."""
+
+    about: ResourceRef
+    type: str
+    reason: str
+    message: str
+    count: int
+    first: datetime | None
+    last: datetime | None
+
+
+class Scene(Frozen):
+    """Everything that was collected around one target. `now` is the investigation's moment, `onset` the
+    earliest sign of the trouble that is known (signals or statuses)."""
+
+    cluster: str
+    environment: str
+    target: ResourceRef
+    now: datetime
+    onset: datetime
+    signals: tuple[Signal, ...] = ()
+    objects: dict[str, JSON] = Field(default_factory=dict)
+    """By `ResourceRef.key`."""
+    topology: Topology = Topology()
+    events: tuple[EventFact, ...] = ()
+    logs: tuple[LogExcerpt, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    def get(self, ref: ResourceRef) -> JSON | None:
+        """The object, or None when it was not found or not looked for."""
+        return self.objects.get(ref.key)
+
+    def ref(self, kind: str, namespace: str, name: str) -> ResourceRef:
+        return ResourceRef(cluster=self.cluster, kind=kind, namespace=namespace, name=name)
+
+    def of_kind(self, kind: str) -> Iterator[tuple[ResourceRef, JSON]]:
+        """Every object of the kind, ordered by key."""
+        for key in sorted(self.objects):
+            cluster, namespace, its_kind, name = key.split(":", 3)
+            if its_kind == kind:
+                yield (
+                    ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name),
+                    self.objects[key],
+                )
+
+    def pods_of(self, workload: ResourceRef) -> list[tuple[ResourceRef, JSON]]:
+        """The pods that the workload owns, at any depth (or itself when it is a pod)."""
+        refs: Iterable[ResourceRef] = [workload, *self.topology.descendants(workload)]
+        return [(ref, self.objects[ref.key]) for ref in refs if ref.kind == "Pod" and ref.key in self.objects]
+
+    def pods_on(self, node: ResourceRef) -> list[tuple[ResourceRef, JSON]]:
+        refs = self.topology.into(node, Relation.RUNS_ON)
+        return [(ref, self.objects[ref.key]) for ref in refs if ref.key in self.objects]
+
+    def events_about(self, ref: ResourceRef, *reasons: str) -> list[EventFact]:
+        return [e for e in self.events if e.about == ref and (not reasons or e.reason in reasons)]
+
+    def logs_of(self, pod: ResourceRef, container: str = "") -> list[LogExcerpt]:
+        """Previous run first: that is the one that died."""
+        found = [log for log in self.logs if log.pod == pod and container in ("", log.container)]
+        return sorted(found, key=lambda log: (not log.previous, log.container))
+
+    def revisions(self, deployment: ResourceRef) -> list[tuple[int, ResourceRef, JSON]]:
+        """(revision, ReplicaSet) of a Deployment, newest first."""
+        found = []
+        for ref in self.topology.out(deployment, Relation.OWNS):
+            replica_set = self.get(ref)
+            if ref.kind != "ReplicaSet" or replica_set is None:
+                continue
+            annotations = replica_set["metadata"].get("annotations") or {}
+            revision = str(annotations.get("deployment.kubernetes.io/revision", "0"))
+            found.append((int(revision) if revision.isdigit() else 0, ref, replica_set))
+        return sorted(found, key=lambda item: (-item[0], item[1].name))

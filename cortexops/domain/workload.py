@@ -1,0 +1,138 @@
+"""Reading workloads for remedies: containers, revisions, and changes made of them."""
+
+from __future__ import annotations
+
+import copy
+
+from cortexops.domain.action import Action, ActionSpec, BlastRadius, Candidate, Infeasible, Risk
+from cortexops.domain.blast import gitops_owner
+from cortexops.domain.change import Change, FieldEdit, Verb, diff
+from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.errors import Rejected
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+REVISION = "deployment.kubernetes.io/revision"
+TEMPLATE_HASH = "pod-template-hash"
+
+
+def affected_workload(scene: Scene, diagnosis: Diagnosis) -> ResourceRef | None:
+    """The workload to mend: the cause's own object, or the one that the cause makes suffer."""
+    cause = diagnosis.cause
+    for ref in (cause.resource if cause else None, diagnosis.target):
+        if ref is None:
+            continue
+        if ref.kind in WORKLOADS:
+            return ref
+        if ref.kind in ("Pod", "ReplicaSet"):
+            for owner in _owners(scene, ref):
+                if owner.kind in WORKLOADS:
+                    return owner
+    return None
+
+
+def _owners(scene: Scene, ref: ResourceRef) -> list[ResourceRef]:
+    chain: list[ResourceRef] = []
+    seen = {ref}
+    here = [ref]
+    while here:
+        above = [
+            owner
+            for child in here
+            for owner in scene.topology.into(child, Relation.OWNS)
+            if owner not in seen
+        ]
+        seen.update(above)
+        chain += above
+        here = above
+    return chain
+
+
+def container_index(live: JSON, name: str) -> int:
+    """The container's place in the pod template. Raises `Rejected` when it is not there."""
+    containers = live["spec"]["template"]["spec"]["containers"]
+    for index, container in enumerate(containers):
+        if container["name"] == name:
+            return index
+    raise Rejected(f"the workload has no container {name!r} (any more)")
+
+
+def patch_of(live: JSON, target: ResourceRef, edits: list[FieldEdit], expect: list[FieldEdit]) -> Change:
+    """A patch of the live object that is bound to its uid and generation."""
+    metadata = live["metadata"]
+    return Change(
+        verb=Verb.PATCH,
+        target=target,
+        uid=metadata["uid"],
+        generation=metadata.get("generation"),
+        edits=tuple(edits),
+        expect=tuple(expect),
+    )
+
+
+def template_of(replica_set: JSON) -> JSON:
+    """The pod template of a revision, without the label that the controller adds."""
+    template: JSON = copy.deepcopy(replica_set["spec"]["template"])
+    (template.get("metadata", {}).get("labels") or {}).pop(TEMPLATE_HASH, None)
+    return template
+
+
+def refused(spec: ActionSpec, action: Action, why: Infeasible, text: str) -> Candidate:
+    """A candidate that code refuses to offer, with the reason."""
+    return Candidate(
+        action=action,
+        risk=spec.risk,
+        reversible=spec.reversible,
+        feasible=False,
+        why=text,
+        infeasible=why,
+        expected_effect=0,
+    )
+
+
+def common_refusal(spec: ActionSpec, action: Action, live: JSON | None) -> Candidate | None:
+    """Reasons that hold for every change of a workload: it is gone, or Git owns it."""
+    if live is None:
+        return refused(spec, action, Infeasible.OBJECT_GONE, f"{action.target} was not found")
+    mark = gitops_owner(live)
+    if mark:
+        return refused(
+            spec,
+            action,
+            Infeasible.OWNED_BY_GITOPS,
+            f"{action.target} is managed from Git ({mark}): change it there",
+        )
+    return None
+
+
+def offered(
+    spec: ActionSpec,
+    action: Action,
+    *,
+    effect: float,
+    why: str,
+    radius: BlastRadius,
+    commands: tuple[str, ...],
+    caveats: tuple[str, ...] = (),
+    before: object = None,
+    after: object = None,
+) -> Candidate:
+    """A feasible candidate; `before` and `after` are parts of the object, to show what is planned.
+
+    Whatever touches a stateful workload is a high risk (seed 002 names database restarts).
+    """
+    return Candidate(
+        action=action,
+        risk=Risk.HIGH if radius.stateful else spec.risk,
+        reversible=spec.reversible,
+        contains_only=spec.contains_only,
+        feasible=True,
+        why=why,
+        expected_effect=effect,
+        commands=commands,
+        caveats=caveats,
+        blast_radius=radius,
+        planned=tuple(diff(before, after)),
+    )

@@ -1,0 +1,55 @@
+"""Every metric of the product in one place. docs/operations.md lists them; a test compares."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS_INGESTED = Counter(
+    "cortexops_events_ingested", "Signals accepted, by source and cluster", ["source", "cluster"]
+)
+SIGNALS_REJECTED = Counter(
+    "cortexops_signals_rejected", "Signals refused at the gateway", ["source", "reason"]
+)
+SIGNAL_FATES = Counter("cortexops_signal_fates", "What became of signals, and why", ["fate", "reason"])
+SIGNALS_DROPPED = Counter(
+    "cortexops_signals_dropped", "Signals the stream discarded at its limit before they were read"
+)
+STREAM_BACKLOG = Gauge("cortexops_stream_backlog", "Signals in the stream that no correlator has read yet")
+CORRELATION_LATENCY = Histogram(
+    "cortexops_correlation_latency_seconds",
+    "From acceptance of a signal until its workflow knows it, the grouping window included",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
+)
+ACTIVE_INCIDENTS = Gauge("cortexops_active_incidents", "Incidents that have not ended", ["severity"])
+WORKFLOW_OUTCOMES = Counter("cortexops_workflow_outcomes", "Incidents by final state", ["state"])
+INVESTIGATION_SECONDS = Histogram(
+    "cortexops_investigation_seconds",
+    "Duration of investigations",
+    buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 180),
+)
+LLM_TOKENS = Counter(
+    "cortexops_llm_tokens", "Tokens sent to and received from models", ["stage", "model", "direction"]
+)
+LLM_CALLS = Counter("cortexops_llm_calls", "Calls of models, by outcome", ["stage", "outcome"])
+APPROVALS = Counter("cortexops_approvals", "Approvals by result", ["result"])
+POLICY_DECISIONS = Counter("cortexops_policy_decisions", "Decisions of policy by effect", ["effect"])
+REMEDIATIONS = Counter(
+    "cortexops_remediations", "Changes made to clusters, by action and result", ["action", "result"]
+)
+NOTIFICATIONS_FAILED = Counter(
+    "cortexops_notifications_failed", "Failed attempts to deliver a message, by notifier", ["notifier"]
+)
+OUTBOX_WAITING = Gauge("cortexops_outbox_waiting", "Messages that are not delivered yet")
+MEMORY_FAILURES = Counter(
+    "cortexops_memory_failures", "Failed calls of the memory of solved incidents", ["operation"]
+)
+REDACTIONS = Counter("cortexops_redactions", "Values masked before they left, by kind", ["kind"])
+UNHEALTHY = Gauge(
+    "cortexops_component_unhealthy", "1 while a component of this process is unhealthy", ["component"]
+)
+
+BURN_RATE = Gauge("cortexops_slo_burn_rate", "Error budget burn rate of incident resolution", ["window"])
+ERROR_BUDGET = Gauge("cortexops_slo_error_budget_remaining", "Share of the error budget that is left, 0 to 1")
+SLA_COMPLIANCE = Gauge(
+    "cortexops_sla_compliance_percentage", "Incidents resolved in time over 30 days, percent"
+)

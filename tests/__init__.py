@@ -1,0 +1,1 @@
+"""Everything that is tested; `tests.support` holds what several tests share."""

@@ -1,0 +1,1 @@
+"""What an API server does, asked of the simulated one and of a real one."""

@@ -1,0 +1,101 @@
+"""What the policy tests share: the question to start from, a real OPA server, and one event loop for both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.policy import PolicyInput
+from cortexops.domain.resource import ResourceRef
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def opa_binary() -> Path:
+    """The OPA executable, or skip."""
+    binary = os.environ.get("OPA_BIN")
+    if not binary:
+        pytest.skip("OPA_BIN is not set: no Open Policy Agent to compare with")
+    return Path(binary)
+
+
+def question(**changes: Any) -> PolicyInput:
+    """A harmless change outside production, with these fields changed."""
+    namespace = changes.get("namespace", "shop")
+    fields: dict[str, Any] = {
+        "now": NOON,
+        "incident_id": "INC-20260310-001",
+        "severity": "high",
+        "risk_score": 40,
+        "attempt": 1,
+        "drill": False,
+        "cluster": "east",
+        "namespace": namespace,
+        "environment": "staging",
+        "action": Action(
+            type="rollback_rollout",
+            target=ResourceRef(cluster="east", kind="Deployment", namespace=namespace, name="api"),
+        ),
+        "risk": Risk.LOW,
+        "reversible": True,
+        "category": "configmap_changed",
+        "confidence": 0.92,
+        "verdict": "root_cause",
+        "blast_radius": BlastRadius(replicas=3),
+    }
+    return PolicyInput.model_validate({**fields, **changes})
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def opa_server(binary: Path, *arguments: str) -> Iterator[str]:
+    """An empty OPA server on loopback; yields its URL once it listens."""
+    port = free_port()
+    command = [
+        str(binary),
+        "run",
+        "--server",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--log-level",
+        "error",
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": "/nonexistent"}
+    )
+    try:
+        asyncio.run(_listening(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return

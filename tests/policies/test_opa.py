@@ -1,0 +1,142 @@
+"""The engine on a server: a real one, none, and one that talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cortexops.adapters.policy import shipped_bundle
+from cortexops.adapters.policy_bundle import Bundle
+from cortexops.adapters.policy_opa import OpaPolicy
+from cortexops.domain.errors import PermanentError
+from cortexops.domain.policy import Effect, PolicyDecision
+from tests.policies.support import free_port, opa_binary, opa_server, question
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with opa_server(opa_binary()) as url:
+        yield url
+
+
+@asynccontextmanager
+async def answering(body: str, status: str = "200 OK", delay: float = 0) -> AsyncIterator[str]:
+    """A server that says the same to everybody."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(delay)
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
+        writer.close()
+
+    listener = await asyncio.start_server(reply, "127.0.0.1", 0)
+    async with listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+
+async def ask(url: str, timeout_seconds: float = 3.0) -> PolicyDecision:
+    policy = OpaPolicy(url, timeout_seconds=timeout_seconds)
+    try:
+        return await policy.evaluate(question())
+    finally:
+        await policy.close()
+
+
+@pytest.mark.opa
+async def test_pushed_bundle_decides(server: str):
+    policy = OpaPolicy(server)
+    await policy.push(shipped_bundle())
+    decision = await policy.evaluate(question())
+    assert (decision.effect, decision.engine) == (Effect.ALLOW, "opa")
+    assert decision.revision == policy.revision != ""
+    assert await policy.health() is None
+    await policy.close()
+
+
+@pytest.mark.opa
+async def test_revision_follows_what_the_server_has_loaded(server: str):
+    policy = OpaPolicy(server)
+    bundle = shipped_bundle()
+    await policy.push(bundle)
+    first = (await policy.evaluate(question())).revision
+    assert (await policy.evaluate(question(attempt=2))).revision == first
+    data = json.loads(json.dumps(bundle.data))
+    data["cortexops"]["config"]["attempts"]["most"] = 3
+    await policy.push(Bundle(bundle.files, data))
+    second = (await policy.evaluate(question())).revision
+    extra = Bundle({**bundle.files, "extra.rego": "package cortexops\n\nextra := 1\n"}, bundle.data)
+    await policy.push(extra)
+    third = (await policy.evaluate(question())).revision
+    assert len({first, second, third}) == 3
+    await policy.close()
+
+
+@pytest.mark.opa
+async def test_server_names_the_line_of_a_syntax_error(server: str):
+    policy = OpaPolicy(server)
+    with pytest.raises(PermanentError, match=r"broken\.rego: line 3: "):
+        await policy.push(Bundle({"broken.rego": "package broken\n\nx := {\n"}, {}))
+    await policy.close()
+
+
+@pytest.mark.opa
+async def test_server_without_a_decision_denies():
+    with opa_server(opa_binary()) as url:
+        policy = OpaPolicy(url)
+        assert (await policy.evaluate(question())).reasons == ("policy_undefined",)
+        assert "undefined" in (await policy.health() or "")
+        await policy.close()
+
+
+@pytest.mark.opa
+async def test_number_that_is_none_is_a_denial(server: str):
+    policy = OpaPolicy(server)
+    await policy.push(shipped_bundle())
+    assert (await policy.evaluate(question(confidence=float("nan")))).effect is Effect.DENY
+    await policy.close()
+
+
+async def test_unreachable_server_denies():
+    url = f"http://127.0.0.1:{free_port()}"
+    decision = await ask(url)
+    assert (decision.effect, decision.reasons) == (Effect.DENY, ("policy_unreachable",))
+    policy = OpaPolicy(url)
+    assert await policy.health() is not None
+    await policy.close()
+
+
+async def test_slow_server_denies():
+    async with answering('{"result": {"effect": "allow", "reasons": ["x"]}}', delay=2) as url:
+        assert (await ask(url, timeout_seconds=0.3)).reasons == ("policy_timeout",)
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "500 Internal Server Error", "404 Not Found"])
+async def test_http_error_denies(status: str):
+    async with answering("{}", status=status) as url:
+        decision = await ask(url)
+    assert (decision.effect, decision.reasons) == (Effect.DENY, ("policy_error",))
+
+
+async def test_server_that_shows_no_revision_denies():
+    async with answering('{"result": {"effect": "allow", "reasons": ["x"]}}', status="403 Forbidden") as url:
+        assert (await ask(url)).effect is Effect.DENY
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "no", "[]", "null", "1", '"allow"', '{"result": true}', '{"result": [{"id": 1}]}', '{"result": {}}'],
+)
+async def test_nonsense_denies(body: str):
+    async with answering(body) as url:
+        assert (await ask(url)).effect is Effect.DENY
+
+
+async def test_closing_twice_is_harmless():
+    policy = OpaPolicy("http://127.0.0.1:1")
+    await policy.close()
+    await policy.close()

@@ -1,0 +1,1 @@
+"""Engines and builders that several tests share. No tests here."""

@@ -1,0 +1,307 @@
+"""The story of an incident, on a real Temporal server, with a scripted world around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from cortexops.contracts.incident import (
+    ADD_SIGNALS,
+    INCIDENT_WORKFLOW,
+    STATUS,
+    VOTE,
+    IncidentInput,
+    IncidentLimits,
+    IncidentStatus,
+    SignalBatch,
+    TaskQueue,
+    VoteResult,
+)
+from cortexops.contracts.investigation import Investigated
+from cortexops.contracts.remediation import ApplyOutcome, CompensateResult, DryRunResult
+from cortexops.domain.approval import ApprovalRequest, Decision, Person, Vote, VoteRefusal
+from cortexops.domain.diagnosis import Verdict
+from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.policy import Effect
+from cortexops.domain.verification import Phase
+from tests.support.engines import RunningEngines
+from tests.support.story import TARGET, World, a_candidate, a_decision, a_diagnosis, a_signal, resolved
+from workers.runner import sandbox
+from workflows.incident import IncidentWorkflow
+
+HISTORIES = Path(__file__).parent.parent / "replay" / "histories"
+_S = IncidentState
+
+
+class Stage:
+    """One worker for all queues of one test, and the handle of its incident."""
+
+    def __init__(self, client: Client, prefix: str, world: World) -> None:
+        self.client, self.prefix, self.world = client, prefix, world
+
+    async def begin(
+        self, *, limits: IncidentLimits | None = None, signal: Any = None
+    ) -> WorkflowHandle[Any, Incident]:
+        return await self.client.start_workflow(
+            INCIDENT_WORKFLOW,
+            IncidentInput(resource=TARGET, environment="staging", limits=limits or IncidentLimits()),
+            id=f"{self.prefix}incident",
+            task_queue=f"{self.prefix}q",
+            start_signal=ADD_SIGNALS,
+            start_signal_args=[SignalBatch(signals=(signal or a_signal(),))],
+            result_type=Incident,
+        )
+
+    async def asked(self, handle: WorkflowHandle[Any, Any]) -> ApprovalRequest:
+        for _ in range(200):
+            if self.world.asked:
+                status: IncidentStatus = await handle.query(STATUS, result_type=IncidentStatus)
+                if status.approval is not None:
+                    return status.approval
+            await asyncio.sleep(0.05)
+        pytest.fail("nobody was asked")
+
+
+async def cast(
+    handle: WorkflowHandle[Any, Any],
+    request: ApprovalRequest,
+    person: str,
+    decision: Decision = Decision.APPROVE,
+    *,
+    roles: tuple[str, ...] = ("oncall",),
+    digest: str = "",
+    via: str = "token",
+) -> VoteResult:
+    vote = Vote(
+        approval_id=request.id,
+        person=Person(id=person, roles=roles, via=via),
+        decision=decision,
+        digest=digest or request.digest,
+    )
+    result: VoteResult = await handle.execute_update(VOTE, vote, result_type=VoteResult)
+    return result
+
+
+@pytest.fixture
+async def stage(
+    engines: RunningEngines, task_queue_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    queue = f"{task_queue_prefix}q"
+    client = await Client.connect(engines.temporal_address, data_converter=pydantic_data_converter)
+    world = World()
+    async with contextlib.AsyncExitStack() as stack:
+        for name in (queue, *TaskQueue):
+            await stack.enter_async_context(
+                Worker(
+                    client,
+                    task_queue=name,
+                    workflows=[IncidentWorkflow] if name == queue else [],
+                    activities=world.everything,
+                    workflow_runner=sandbox(),
+                )
+            )
+        yield Stage(client, task_queue_prefix, world)
+
+
+async def test_an_allowed_remedy_that_helps_resolves_the_incident(stage: Stage) -> None:
+    handle = await stage.begin()
+    ended = await handle.result()
+    assert ended.state is _S.RESOLVED
+    assert ended.reason is Reason.VERIFIED
+    assert stage.world.states == [
+        _S.DETECTED, _S.INVESTIGATING, _S.POLICY_CHECK, _S.DRY_RUNNING,
+        _S.REMEDIATING, _S.VERIFYING, _S.RESOLVED,
+    ]  # fmt: skip
+    assert stage.world.calls == ["open_incident", "investigate", "decide", "dry_run", "apply", "verify"]
+    assert [case.action_type for case in stage.world.cases] == ["adjust_resources"]
+
+
+async def test_a_remediated_incident_with_approval_costs_at_most_sixty_events(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana")
+    assert (await handle.result()).state is _S.RESOLVED
+    history = await handle.fetch_history()
+    names = [event.event_type for event in history.events]
+    print(f"{len(names)} history events")
+    assert len(names) <= 60
+
+
+async def test_denied_by_policy_ends_at_once_and_touches_nothing(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.DENY, reasons=("protected_namespace",))]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.DENIED, Reason.POLICY_DENIED)
+    assert "dry_run" not in stage.world.calls
+
+
+async def test_an_unreachable_policy_engine_denies_with_its_own_reason(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.DENY, rule="fail_closed", reasons=("policy_unreachable",))]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.DENIED, Reason.POLICY_UNAVAILABLE)
+
+
+async def test_quorum_counts_distinct_people(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL, quorum=2, roles=("oncall",))]
+    handle = await stage.begin()
+    request = await stage.asked(handle)
+    first = await cast(handle, request, "ana")
+    assert (first.approvals, first.quorum) == (1, 2)
+    with pytest.raises(WorkflowUpdateFailedError) as twice:
+        await cast(handle, request, "ana")
+    assert refusal(twice.value) == VoteRefusal.ALREADY_VOTED
+    with pytest.raises(WorkflowUpdateFailedError) as wrong:
+        await cast(handle, request, "eve", roles=("intern",))
+    assert refusal(wrong.value) == VoteRefusal.WRONG_ROLE
+    assert stage.world.applied == []
+    await cast(handle, request, "bob")
+    assert (await handle.result()).state is _S.RESOLVED
+    assert [vote.vote.person.id for vote in stage.world.voted] == ["ana", "bob"]
+
+
+async def test_votes_for_another_diff_or_without_identity_do_not_count(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    request = await stage.asked(handle)
+    with pytest.raises(WorkflowUpdateFailedError) as other:
+        await cast(handle, request, "ana", digest="something else")
+    assert refusal(other.value) == VoteRefusal.CHANGED_DIFF
+    with pytest.raises(WorkflowUpdateFailedError) as nobody:
+        await cast(handle, request, "ana", via="")
+    assert refusal(nobody.value) == VoteRefusal.ANONYMOUS
+    await cast(handle, request, "ana", Decision.DENY)
+    assert (await handle.result()).state is _S.DENIED
+    assert stage.world.applied == []
+
+
+async def test_expired_approval_changes_nothing(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin(limits=IncidentLimits(approval_seconds=0.5))
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.EXPIRED, Reason.APPROVAL_EXPIRED)
+    assert stage.world.applied == []
+    assert [s.state for s in stage.world.settled] == ["expired"]
+
+
+async def test_taking_over_escalates_and_stops_automation(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana", Decision.TAKE_OVER, roles=())
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.TAKEN_OVER)
+    assert stage.world.applied == []
+
+
+async def test_signals_that_resolve_while_waiting_void_the_approval(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    await stage.asked(handle)
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=(resolved(a_signal()),)))
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.RESOLVED, Reason.SIGNALS_RESOLVED)
+    assert [s.state for s in stage.world.settled] == ["void"]
+    assert stage.world.applied == []
+
+
+async def test_a_remedy_that_does_not_help_is_undone_and_the_next_one_differs(stage: Stage) -> None:
+    both = (a_candidate("adjust_resources"), a_candidate("rollback_rollout", to_revision=3))
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(), candidates=both)]
+    stage.world.verifications = [Phase.FAILED, Phase.SUCCESSFUL]
+    ended = await (await stage.begin()).result()
+    assert ended.state is _S.RESOLVED
+    assert ended.attempts == 2
+    assert [order.prepared.action.type for order in stage.world.applied] == [
+        "adjust_resources",
+        "rollback_rollout",
+    ]
+    assert stage.world.calls.count("compensate") == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.INCONCLUSIVE, Phase.ERROR])
+async def test_only_successful_resolves_and_everything_else_is_rolled_back(
+    stage: Stage, phase: Phase
+) -> None:
+    stage.world.verifications = [phase]
+    ended = await (await stage.begin()).result()
+    assert ended.state is _S.ROLLED_BACK
+    assert stage.world.cases == []
+
+
+async def test_a_refused_undo_escalates_with_the_commands(stage: Stage) -> None:
+    stage.world.verifications = [Phase.FAILED]
+    stage.world.compensations = [
+        CompensateResult(
+            done=False,
+            reason=Reason.COMPENSATION_REFUSED,
+            detail="changed by others",
+            commands=("kubectl patch …",),
+        )
+    ]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.COMPENSATION_REFUSED)
+
+
+async def test_a_missing_permission_shows_in_the_dry_run_and_escalates(stage: Stage) -> None:
+    stage.world.dry_runs = [
+        DryRunResult(
+            ok=False, reason=Reason.DRY_RUN_FORBIDDEN, detail="missing permission: patch deployments"
+        )
+    ]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.DRY_RUN_FORBIDDEN)
+    assert stage.world.applied == []
+
+
+async def test_an_unknown_effect_escalates(stage: Stage) -> None:
+    stage.world.applies = [ApplyOutcome.UNKNOWN]
+    ended = await (await stage.begin()).result()
+    assert ended.state is _S.ESCALATED
+    assert "verify" not in stage.world.calls
+
+
+async def test_an_object_that_changed_is_looked_at_and_asked_about_again(stage: Stage) -> None:
+    stage.world.applies = [ApplyOutcome.CHANGED, ApplyOutcome.APPLIED]
+    ended = await (await stage.begin()).result()
+    assert ended.state is _S.RESOLVED
+    assert stage.world.calls.count("investigate") == 2
+    assert stage.world.calls.count("decide") == 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        (Verdict.UNKNOWN, Reason.CAUSE_UNKNOWN),
+        (Verdict.EXTERNAL, Reason.CAUSE_EXTERNAL),
+        (Verdict.HEALTHY, Reason.NOTHING_WRONG),
+    ],
+)
+async def test_what_is_not_ours_to_mend_is_escalated(stage: Stage, verdict: Verdict, reason: Reason) -> None:
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(verdict), candidates=(a_candidate(),))]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, reason)
+    assert "decide" not in stage.world.calls
+
+
+async def test_an_object_state_that_mended_itself_resolves(stage: Stage) -> None:
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(Verdict.HEALTHY))]
+    ended = await (await stage.begin(signal=a_signal(source="kubernetes"))).result()
+    assert (ended.state, ended.reason) == (_S.RESOLVED, Reason.NOTHING_WRONG)
+
+
+async def test_without_a_feasible_remedy_a_person_is_called(stage: Stage) -> None:
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis())]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.NO_FEASIBLE_ACTION)
+
+
+def refusal(error: WorkflowUpdateFailedError) -> str | None:
+    assert isinstance(error.cause, ApplicationError)
+    return error.cause.type

@@ -1,0 +1,313 @@
+"""The book of one incident: every step is written down in the database before the story goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import workflow
+
+from cortexops.contracts.incident import IncidentInput
+from cortexops.contracts.investigation import Investigation
+from cortexops.contracts.records import (
+    AskInput,
+    DecideInput,
+    OpenInput,
+    RecordInput,
+    Records,
+    SettleInput,
+    VoteInput,
+)
+from cortexops.domain import narrative
+from cortexops.domain.action import Candidate
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
+from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
+from cortexops.domain.case import Case, case_text
+from cortexops.domain.correlation import key_of, risk_score, severity_of, title_of
+from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.incident import Incident, IncidentState, Reason, check_transition
+from cortexops.domain.message import Message, MessageKind
+from cortexops.domain.policy import PolicyDecision, PolicyInput
+from cortexops.domain.signal import window_of
+from workflows import options, search_attributes
+from workflows.signals import SignalLog
+
+_APPROVAL_REASONS = {
+    ApprovalState.APPROVED: Reason.APPROVED,
+    ApprovalState.DENIED: Reason.APPROVAL_DENIED,
+    ApprovalState.TAKEN_OVER: Reason.TAKEN_OVER,
+    ApprovalState.EXPIRED: Reason.APPROVAL_EXPIRED,
+    ApprovalState.VOID: Reason.APPROVAL_VOID,
+}
+
+
+class Chronicle:
+    """The incident, and its only writer. Entries noted between two moves are stored with the next."""
+
+    def __init__(self, order: IncidentInput) -> None:
+        self._order = order
+        self._opened: Incident | None = None
+        self._diagnosis: Diagnosis | None = None
+        self._candidate: Candidate | None = None
+        self._request: ApprovalRequest | None = None
+        self._pending: list[AuditEntry] = []
+        self._messages: list[Message] = []
+        self._sequence = 0
+        self._signals = SignalLog()
+
+    @property
+    def incident(self) -> Incident:
+        if self._opened is None:
+            raise ValueError("the incident is not opened yet")
+        return self._opened
+
+    async def open(self, signals: SignalLog) -> None:
+        """Store the incident; from here on it has its id."""
+        self._signals = signals
+        first, _ = window_of(signals.all)
+        now = workflow.now()
+        draft = Incident(
+            id="",
+            key=key_of(self._order.resource),
+            run_id=workflow.info().run_id,
+            title=title_of(signals.all, self._order.resource),
+            severity=severity_of(signals.all),
+            risk_score=risk_score(signals.all, self._order.environment),
+            resource=self._order.resource,
+            state=IncidentState.DETECTED,
+            reason=Reason.SIGNALS_GROUPED,
+            detected_at=now,
+            updated_at=now,
+            signal_count=signals.received,
+            drill=all(signal.drill for signal in signals.all),
+        )
+        detail = f"{signals.received} signals since {first:%Y-%m-%d %H:%M:%S} UTC: " + ", ".join(
+            sorted({signal.name for signal in signals.all})
+        )
+        entry = self._entry(AuditType.DETECTED, Reason.SIGNALS_GROUPED, detail, chain=PLATFORM)
+        opened: Incident = await workflow.execute_local_activity_method(
+            Records.open_incident,
+            OpenInput(draft=draft, signals=signals.newest, entry=entry),
+            **options.BOOKKEEPING,
+        )
+        self._opened = opened
+        self._show(detail)
+
+    def diagnosed(self, diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> None:
+        """Take the diagnosis into the book; people hear of it with the next move."""
+        self._diagnosis = diagnosis
+        cause = diagnosis.cause
+        self._opened = self.incident.model_copy(
+            update={
+                "summary": diagnosis.summary,
+                "confidence": cause.confidence if cause else None,
+                "llm_used": diagnosis.llm_used,
+            }
+        )
+        self._tell(MessageKind.DIAGNOSED, narrative.diagnosed_text(diagnosis, candidates))
+
+    def note(self, type: AuditType, reason: Reason, detail: str = "", **data: Any) -> None:
+        """An entry that is stored together with the next move."""
+        self._pending.append(self._entry(type, reason, detail, **data))
+
+    async def move(
+        self,
+        state: IncidentState,
+        reason: Reason,
+        detail: str = "",
+        *,
+        type: AuditType = AuditType.STATE_CHANGED,
+        attempt: int | None = None,
+        candidate: Candidate | None = None,
+        tell: tuple[MessageKind, str] | None = None,
+    ) -> None:
+        """Go to another state, by the table of legal transitions, and write it down."""
+        self._step_to(state, reason, detail, type=type, attempt=attempt, candidate=candidate)
+        if tell is not None:
+            self._tell(*tell)
+        await workflow.execute_local_activity_method(Records.record, self._flush(), **options.BOOKKEEPING)
+
+    async def decide(
+        self, question: PolicyInput, reason: Reason, detail: str, *, candidate: Candidate
+    ) -> PolicyDecision:
+        """Go to the policy check and ask; both are one entry of the history."""
+        self._step_to(
+            IncidentState.POLICY_CHECK, reason, detail, type=AuditType.ANALYZED, candidate=candidate
+        )
+        order = DecideInput(record=self._flush(), question=question, idempotency_key=self.next_key("policy"))
+        decision: PolicyDecision = await workflow.execute_local_activity_method(
+            Records.decide, order, **options.BOOKKEEPING
+        )
+        return decision
+
+    async def end(
+        self, state: IncidentState, reason: Reason, detail: str, *, type: AuditType = AuditType.RESOLVED
+    ) -> None:
+        """The final state: stored with the postmortem; people hear the outcome."""
+        kind = (
+            type
+            if type is not AuditType.RESOLVED or state is IncidentState.RESOLVED
+            else AuditType.STATE_CHANGED
+        )
+        self._step_to(state, reason, detail, type=kind)
+        self._tell(MessageKind.ENDED, detail)
+        await workflow.execute_local_activity_method(
+            Records.close_incident, self._flush(), **options.BOOKKEEPING
+        )
+
+    async def ask(self, request: ApprovalRequest, candidate: Candidate) -> None:
+        """Store the request for approval and send it out."""
+        detail = f"{request.id}: {request.action}; quorum {request.quorum}; rule {request.rule}"
+        self._request = request
+        self._step_to(
+            IncidentState.APPROVAL_PENDING,
+            Reason.APPROVAL_REQUESTED,
+            detail,
+            type=AuditType.APPROVAL_REQUESTED,
+            candidate=candidate,
+        )
+        flushed = self._flush()
+        asking = self._message(MessageKind.APPROVAL, narrative.diff_text(request.diff), approval=request)
+        order = AskInput(
+            incident=flushed.incident,
+            request=request,
+            entries=flushed.entries,
+            messages=flushed.messages,
+            asking=asking,
+        )
+        await workflow.execute_local_activity_method(Records.ask_approval, order, **options.BOOKKEEPING)
+
+    async def voted(self, vote: Vote) -> None:
+        """Write a counted vote down."""
+        entry = self._entry(
+            AuditType.APPROVAL_VOTE,
+            _APPROVAL_REASONS[ApprovalState.APPROVED]
+            if vote.decision == "approve"
+            else Reason.APPROVAL_DENIED,
+            f"{vote.approval_id}: {vote.decision}: {vote.reason}",
+            actor=vote.person.id,
+            via=vote.person.via,
+            digest=vote.digest,
+        )
+        await workflow.execute_local_activity_method(
+            Records.record_vote, VoteInput(vote=vote, entry=entry), **options.BOOKKEEPING
+        )
+
+    async def settle(self, request: ApprovalRequest, state: ApprovalState, votes: Sequence[Vote]) -> None:
+        """Write down how the approval ended; the message that asked is edited."""
+        text = narrative.votes_text(state, votes)
+        entry = self._entry(AuditType.APPROVAL_DECIDED, _APPROVAL_REASONS[state], f"{request.id}: {text}")
+        order = SettleInput(
+            approval_id=request.id,
+            state=state,
+            entry=entry,
+            message=self._message(MessageKind.APPROVAL_DECIDED, text, approval=request),
+        )
+        await workflow.execute_local_activity_method(Records.settle_approval, order, **options.BOOKKEEPING)
+        self._request = None
+
+    async def remember(self, candidate: Candidate, diagnosis: Diagnosis) -> None:
+        """Hand the verified case to memory."""
+        incident = self.incident
+        cause = diagnosis.cause
+        case = Case(
+            incident_id=incident.id,
+            cluster=incident.resource.cluster,
+            namespace=incident.resource.namespace,
+            kind=incident.resource.kind,
+            name=incident.resource.name,
+            category=cause.category if cause else "unknown",
+            text=case_text(incident, diagnosis),
+            action=str(candidate.action),
+            action_type=candidate.action.type,
+            outcome=incident.state,
+            verified=True,
+            at=workflow.now(),
+        )
+        await workflow.execute_activity_method(Investigation.remember, case, **options.REMEMBER)
+
+    def after_undo(self, healthy: bool | None, detail: str) -> None:
+        """People hear that the change is taken back, and how the object is now."""
+        words = {True: "healthy again", False: "still unhealthy", None: "of unknown health"}[healthy]
+        self._tell(MessageKind.PROGRESS, f"Undone: {detail}. The object is {words}.")
+
+    def next_key(self, what: str) -> str:
+        """An idempotency key of this run: the same on replay, never used twice."""
+        self._sequence += 1
+        return f"{workflow.info().run_id}:{self._sequence}:{what}"
+
+    def _step_to(
+        self,
+        state: IncidentState,
+        reason: Reason,
+        detail: str,
+        *,
+        type: AuditType,
+        attempt: int | None = None,
+        candidate: Candidate | None = None,
+    ) -> None:
+        before = self.incident
+        check_transition(before.state, state)
+        self._candidate = candidate or self._candidate
+        self._opened = before.model_copy(
+            update={
+                "state": state,
+                "reason": reason,
+                "updated_at": workflow.now(),
+                "ended_at": workflow.now() if state.final else None,
+                "attempts": before.attempts if attempt is None else attempt,
+                "signal_count": self._signals.received,
+                "severity": severity_of(self._signals.all),
+                "risk_score": max(before.risk_score, risk_score(self._signals.all, self._order.environment)),
+            }
+        )
+        self._pending.append(self._entry(type, reason, detail, before=before.state.value, after=state.value))
+        known = before.state is not IncidentState.DETECTED
+        workflow.upsert_search_attributes(
+            [search_attributes.STATE.value_set(state)] if known else search_attributes.of(self._opened)
+        )
+        self._show(detail)
+
+    def _entry(
+        self,
+        type: AuditType,
+        reason: Reason,
+        detail: str,
+        *,
+        actor: str = "cortexops",
+        chain: str | None = None,
+        **data: Any,
+    ) -> AuditEntry:
+        return AuditEntry(
+            chain=chain or self.incident.id,
+            type=type,
+            reason=reason,
+            detail=detail,
+            actor=actor,
+            at=workflow.now(),
+            data=data,
+            idempotency_key=self.next_key(type),
+        )
+
+    def _message(self, kind: MessageKind, text: str, approval: ApprovalRequest | None = None) -> Message:
+        return narrative.message(
+            self.incident, kind, text, key=self.next_key(kind), at=workflow.now(), approval=approval
+        )
+
+    def _tell(self, kind: MessageKind, text: str) -> None:
+        self._messages.append(self._message(kind, text))
+
+    def _flush(self) -> RecordInput:
+        """What is to be stored now. A message says the state that the incident has now."""
+        order = RecordInput(
+            incident=self.incident,
+            entries=tuple(self._pending),
+            messages=tuple(m.model_copy(update={"state": self.incident.state}) for m in self._messages),
+        )
+        self._pending, self._messages = [], []
+        return order
+
+    def _show(self, note: str) -> None:
+        workflow.set_current_details(
+            narrative.details_markdown(self.incident, self._diagnosis, self._candidate, self._request, note)
+        )

@@ -1,0 +1,388 @@
+"""IncidentWorkflow: one incident from its first signal to its end. Start reading at `_respond`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from cortexops.contracts.incident import (
+        INCIDENT_WORKFLOW,
+        IncidentInput,
+        IncidentStatus,
+        SignalBatch,
+        VoteResult,
+    )
+    from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
+    from cortexops.contracts.remediation import (
+        ApplyInput,
+        ApplyOutcome,
+        ApplyResult,
+        CompensateInput,
+        DryRunInput,
+        DryRunResult,
+        Remediation,
+        Step,
+        VerifyInput,
+    )
+    from cortexops.domain import narrative
+    from cortexops.domain.action import Candidate, order
+    from cortexops.domain.approval import ApprovalState, Vote
+    from cortexops.domain.audit import AuditType
+    from cortexops.domain.diagnosis import Diagnosis, Verdict
+    from cortexops.domain.incident import Incident, IncidentState, Reason
+    from cortexops.domain.message import MessageKind
+    from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
+    from cortexops.domain.verification import Phase, Verification
+    from workflows import options
+    from workflows.approval import ApprovalDesk
+    from workflows.chronicle import Chronicle
+    from workflows.signals import SignalLog
+
+_APPROVAL_ENDS = {
+    ApprovalState.DENIED: (IncidentState.DENIED, Reason.APPROVAL_DENIED),
+    ApprovalState.TAKEN_OVER: (IncidentState.ESCALATED, Reason.TAKEN_OVER),
+    ApprovalState.EXPIRED: (IncidentState.EXPIRED, Reason.APPROVAL_EXPIRED),
+    ApprovalState.VOID: (IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED),
+}
+_STEP_FAILED = {
+    IncidentState.DRY_RUNNING: Reason.DRY_RUN_REJECTED,
+    IncidentState.REMEDIATING: Reason.EFFECT_UNKNOWN,
+    IncidentState.VERIFYING: Reason.VERIFICATION_ERROR,
+    IncidentState.ROLLING_BACK: Reason.COMPENSATION_FAILED,
+}
+_UNSUCCESSFUL = {
+    Phase.FAILED: Reason.VERIFICATION_FAILED,
+    Phase.INCONCLUSIVE: Reason.VERIFICATION_INCONCLUSIVE,
+    Phase.ERROR: Reason.VERIFICATION_ERROR,
+}
+
+
+@workflow.defn(name=INCIDENT_WORKFLOW)
+class IncidentWorkflow:
+    @workflow.init
+    def __init__(self, order: IncidentInput) -> None:
+        self._order = order
+        self._limits = order.limits
+        self._signals = SignalLog()
+        self._desk = ApprovalDesk()
+        self._book = Chronicle(order)
+        self._tried: set[str] = set()
+        self._rolled_back = False
+
+    @workflow.run
+    async def run(self, order: IncidentInput) -> Incident:
+        await workflow.wait_condition(lambda: len(self._signals) > 0)
+        await self._book.open(self._signals)
+        try:
+            await self._respond()
+        except ActivityError as error:
+            failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
+            await self._escalate(failed, f"a step kept failing: {error.cause or error}")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._book.incident
+
+    async def _respond(self) -> None:
+        """The story: find the cause, choose a remedy, get it allowed, do it, see if it helped, or undo it."""
+        for attempt in range(1, self._limits.max_attempts + 1):
+            found = await self._investigate()
+            if await self._nothing_to_mend(found.diagnosis):
+                return
+            candidate = next(iter(order(list(found.candidates), frozenset(self._tried))), None)
+            if candidate is None:
+                return await self._out_of_remedies(found)
+            decision = await self._ask_policy(candidate, found.diagnosis, attempt)
+            if decision.effect is Effect.DENY:
+                return await self._denied(decision)
+            change = await self._dry_run(candidate, decision, attempt)
+            if not change.ok:
+                if change.reason is Reason.DRY_RUN_FORBIDDEN:
+                    return await self._escalate(change.reason, change.detail)
+                self._tried.add(candidate.action.hash)
+                continue
+            if decision.effect is Effect.REQUIRE_APPROVAL and not await self._approved(
+                candidate, found.diagnosis, change, decision, attempt
+            ):
+                return
+            applied = await self._apply(candidate, change, decision, attempt)
+            if applied.outcome is ApplyOutcome.CHANGED:
+                continue  # the object is not the one that was looked at: look again, ask again
+            self._tried.add(candidate.action.hash)
+            if applied.outcome is ApplyOutcome.UNKNOWN:
+                return await self._escalate(applied.reason, applied.detail)
+            if applied.outcome is ApplyOutcome.REFUSED:
+                continue
+            verification = await self._verify(candidate, change, applied, attempt)
+            if verification.phase is Phase.SUCCESSFUL:
+                return await self._mended(candidate, found.diagnosis, verification)
+            if not await self._undo(applied, verification, attempt):
+                return
+        await self._give_up(Reason.ATTEMPTS_EXHAUSTED, f"{self._limits.max_attempts} attempts did not help")
+
+    async def _investigate(self) -> Investigated:
+        await self._book.move(IncidentState.INVESTIGATING, Reason.INVESTIGATION_STARTED)
+        incident = self._book.incident
+        found: Investigated = await workflow.execute_activity_method(
+            Investigation.investigate,
+            InvestigateInput(
+                incident_id=incident.id,
+                target=incident.resource,
+                environment=self._order.environment,
+                signals=self._signals.newest,
+                budget_seconds=self._limits.investigation_seconds,
+            ),
+            **options.investigation(self._limits.investigation_seconds),
+        )
+        self._book.diagnosed(found.diagnosis, found.candidates)
+        return found
+
+    async def _nothing_to_mend(self, diagnosis: Diagnosis) -> bool:
+        """Whether the incident ends here, because it is over or because the cause is not ours to mend."""
+        if self._signals.all_resolved:
+            await self._book.end(
+                IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED, "all signals have stopped firing"
+            )
+        elif diagnosis.verdict is Verdict.HEALTHY and self._rolled_back:
+            await self._give_up(
+                Reason.NOTHING_WRONG, f"{diagnosis.summary} It may come back: the remedy was undone."
+            )
+        elif diagnosis.verdict is Verdict.HEALTHY and self._signals.only_object_states:
+            await self._book.end(IncidentState.RESOLVED, Reason.NOTHING_WRONG, diagnosis.summary)
+        elif diagnosis.verdict is Verdict.HEALTHY:
+            await self._escalate(Reason.NOTHING_WRONG, f"{diagnosis.summary} Yet the alert fires on.")
+        elif diagnosis.verdict is Verdict.EXTERNAL:
+            await self._escalate(Reason.CAUSE_EXTERNAL, diagnosis.summary)
+        elif diagnosis.cause is None:
+            await self._escalate(Reason.CAUSE_UNKNOWN, diagnosis.summary)
+        else:
+            return False
+        return True
+
+    async def _ask_policy(self, candidate: Candidate, diagnosis: Diagnosis, attempt: int) -> PolicyDecision:
+        cause = diagnosis.cause
+        reason = Reason.CAUSE_FOUND if diagnosis.verdict is Verdict.ROOT_CAUSE else Reason.CAUSE_HYPOTHESIS
+        incident = self._book.incident
+        question = PolicyInput(
+            now=workflow.now(),
+            incident_id=incident.id,
+            severity=incident.severity,
+            risk_score=incident.risk_score,
+            attempt=attempt,
+            drill=incident.drill,
+            cluster=incident.resource.cluster,
+            namespace=candidate.action.target.namespace,
+            environment=self._order.environment,
+            action=candidate.action,
+            risk=candidate.risk,
+            reversible=candidate.reversible,
+            category=cause.category if cause else "unknown",
+            confidence=cause.confidence if cause else 0.0,
+            verdict=diagnosis.verdict,
+            blast_radius=candidate.blast_radius,
+            diff=candidate.planned,
+        )
+        return await self._book.decide(question, reason, diagnosis.summary, candidate=candidate)
+
+    async def _denied(self, decision: PolicyDecision) -> None:
+        reason = Reason.POLICY_UNAVAILABLE if decision.rule == "fail_closed" else Reason.POLICY_DENIED
+        await self._book.end(IncidentState.DENIED, reason, f"{decision.rule}: {', '.join(decision.reasons)}")
+
+    async def _dry_run(self, candidate: Candidate, decision: PolicyDecision, attempt: int) -> DryRunResult:
+        reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.POLICY_REQUIRES_APPROVAL
+        await self._book.move(
+            IncidentState.DRY_RUNNING,
+            reason,
+            f"{decision.rule}: {', '.join(decision.reasons)}",
+            candidate=candidate,
+        )
+        result: DryRunResult = await workflow.execute_activity_method(
+            Remediation.dry_run,
+            DryRunInput(step=self._step(attempt), action=candidate.action, policy_revision=decision.revision),
+            **options.DRY_RUN,
+        )
+        self._book.note(AuditType.DRY_RUN, result.reason, result.detail)
+        return result
+
+    async def _approved(
+        self,
+        candidate: Candidate,
+        diagnosis: Diagnosis,
+        change: DryRunResult,
+        decision: PolicyDecision,
+        attempt: int,
+    ) -> bool:
+        """Ask people, and wait for the quorum, a no, the end of the time, or the end of the trouble."""
+        assert change.preview is not None
+        wait = min(decision.expires_seconds, self._limits.approval_seconds)
+        request = narrative.approval_request(
+            self._book.incident,
+            diagnosis=diagnosis,
+            candidate=candidate,
+            preview=change.preview,
+            digest=change.digest,
+            decision=decision,
+            attempt=attempt,
+            now=workflow.now(),
+            expires_at=workflow.now() + timedelta(seconds=wait),
+        )
+        self._desk.ask(request)
+        await self._book.ask(request, candidate)
+        try:
+            await workflow.wait_condition(
+                lambda: (
+                    self._desk.state(workflow.now()) is not ApprovalState.PENDING
+                    or self._signals.all_resolved
+                ),
+                timeout=timedelta(seconds=wait),
+            )
+        except TimeoutError:
+            pass
+        state = self._desk.state(workflow.now())
+        if state is ApprovalState.PENDING:
+            state = ApprovalState.VOID if self._signals.all_resolved else ApprovalState.EXPIRED
+        await self._book.settle(request, state, self._desk.votes)
+        self._desk.close()
+        if state is ApprovalState.APPROVED:
+            return True
+        final, reason = _APPROVAL_ENDS[state]
+        await self._book.end(final, reason, f"{request.id}: {narrative.votes_text(state, self._desk.votes)}")
+        return False
+
+    async def _apply(
+        self, candidate: Candidate, change: DryRunResult, decision: PolicyDecision, attempt: int
+    ) -> ApplyResult:
+        assert change.prepared is not None
+        reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.APPROVED
+        await self._book.move(
+            IncidentState.REMEDIATING, reason, str(candidate.action), attempt=attempt, candidate=candidate
+        )
+        result: ApplyResult = await workflow.execute_activity_method(
+            Remediation.apply,
+            ApplyInput(
+                step=self._step(attempt),
+                prepared=change.prepared,
+                digest=change.digest,
+                policy_revision=decision.revision,
+            ),
+            **options.APPLY,
+        )
+        return result
+
+    async def _verify(
+        self, candidate: Candidate, change: DryRunResult, applied: ApplyResult, attempt: int
+    ) -> Verification:
+        assert change.prepared is not None
+        await self._book.move(
+            IncidentState.VERIFYING,
+            Reason.APPLIED,
+            applied.detail,
+            candidate=candidate,
+            tell=(MessageKind.PROGRESS, f"Applied: {candidate.action}. Watching whether it helps."),
+        )
+        verification: Verification = await workflow.execute_activity_method(
+            Remediation.verify,
+            VerifyInput(
+                step=self._step(attempt),
+                action=candidate.action,
+                operation_id=applied.operation_id,
+                limits=self._limits.verification,
+                expected_replicas=change.prepared.expected_replicas,
+                subject=self._book.incident.resource,
+            ),
+            **options.verification(self._limits.verification.window),
+        )
+        return verification
+
+    async def _mended(self, candidate: Candidate, diagnosis: Diagnosis, verification: Verification) -> None:
+        self._book.note(AuditType.VERIFIED, Reason.VERIFIED, verification.detail)
+        final = IncidentState.CONTAINED if candidate.contains_only else IncidentState.RESOLVED
+        await self._book.end(final, Reason.VERIFIED, f"{candidate.action}: {verification.detail}")
+        await self._book.remember(candidate, diagnosis)
+
+    async def _undo(self, applied: ApplyResult, verification: Verification, attempt: int) -> bool:
+        """Take the change back. True when it is undone and another remedy may be tried."""
+        await self._book.move(
+            IncidentState.ROLLING_BACK,
+            _UNSUCCESSFUL[verification.phase],
+            verification.detail,
+            tell=(MessageKind.PROGRESS, f"It did not help ({verification.detail}). Undoing the change."),
+        )
+        undone = await workflow.execute_activity_method(
+            Remediation.compensate,
+            CompensateInput(
+                step=self._step(attempt),
+                operation_id=applied.operation_id,
+                limits=self._limits.verification,
+                subject=self._book.incident.resource,
+            ),
+            **options.verification(self._limits.verification.window),
+        )
+        if not undone.done:
+            by_hand = "\n".join(undone.commands)
+            await self._escalate(undone.reason, f"{undone.detail}\n{by_hand}".strip())
+            return False
+        self._rolled_back = True
+        self._book.after_undo(undone.healthy, undone.detail)
+        return True
+
+    async def _out_of_remedies(self, found: Investigated) -> None:
+        why = "; ".join(f"{c.action.type}: {c.why}" for c in found.candidates if not c.feasible)
+        detail = found.diagnosis.summary + (
+            f" Not possible: {why}." if why else " No remedy is known for this cause."
+        )
+        await self._give_up(Reason.NO_FEASIBLE_ACTION, detail)
+
+    async def _give_up(self, reason: Reason, detail: str) -> None:
+        """Nothing is left to try: say so. When everything was undone, the state says that as well."""
+        states = (IncidentState.ROLLING_BACK, IncidentState.INVESTIGATING)
+        if self._rolled_back and self._book.incident.state in states:
+            await self._book.end(IncidentState.ROLLED_BACK, reason, detail)
+        else:
+            await self._escalate(reason, detail)
+
+    async def _escalate(self, reason: Reason, detail: str) -> None:
+        await self._book.end(IncidentState.ESCALATED, reason, detail, type=AuditType.ESCALATED)
+
+    def _step(self, attempt: int) -> Step:
+        return Step(incident_id=self._book.incident.id, attempt=attempt)
+
+    @workflow.signal
+    def add_signals(self, batch: SignalBatch) -> None:
+        """New evidence, or the news that something has stopped firing."""
+        self._signals.add(batch.signals)
+
+    @workflow.update
+    async def vote(self, vote: Vote) -> VoteResult:
+        """Count a verified person's vote and write it down before the answer is given."""
+        counted = vote.model_copy(update={"at": workflow.now()})
+        self._desk.count(counted)
+        request = self._desk.request
+        assert request is not None
+        state = self._desk.state(workflow.now())
+        approvals = self._desk.approvals
+        await self._book.voted(counted)
+        return VoteResult(approval_id=request.id, state=state, approvals=approvals, quorum=request.quorum)
+
+    @vote.validator
+    def _check_vote(self, vote: Vote) -> None:
+        refusal = self._desk.refusal(vote, workflow.now())
+        if refusal is not None:
+            raise ApplicationError(
+                f"the vote does not count: {refusal}", type=refusal.value, non_retryable=True
+            )
+
+    @workflow.query
+    def status(self) -> IncidentStatus:
+        incident = self._book.incident
+        return IncidentStatus(
+            incident_id=incident.id,
+            state=incident.state,
+            reason=incident.reason,
+            since=incident.updated_at,
+            attempt=incident.attempts,
+            signals=len(self._signals),
+            approval=self._desk.request,
+            votes=tuple(self._desk.votes),
+        )

@@ -1,0 +1,54 @@
+"""The signals of one incident, folded: one place per series, whatever repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cortexops.domain.signal import Signal, SignalStatus
+
+_MOST_SERIES = 200
+_MOST_TOLD = 50
+
+
+class SignalLog:
+    """The newest signal of each series, and how many there were in all."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Signal] = {}
+        self.received = 0
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def add(self, signals: Iterable[Signal]) -> None:
+        """A later start, or the end of the same firing, replaces what was known of a series."""
+        for signal in signals:
+            self.received += 1
+            known = self._newest.get(signal.fingerprint)
+            if known is None and len(self._newest) >= _MOST_SERIES:
+                continue
+            if known is None or (signal.started_at, signal.status is SignalStatus.RESOLVED) >= (
+                known.started_at,
+                known.status is SignalStatus.RESOLVED,
+            ):
+                self._newest[signal.fingerprint] = signal
+
+    @property
+    def all(self) -> list[Signal]:
+        return list(self._newest.values())
+
+    @property
+    def newest(self) -> tuple[Signal, ...]:
+        """What an investigation needs of them, the most severe first, bounded."""
+        told = sorted(self._newest.values(), key=lambda s: (-s.severity.rank, s.started_at, s.fingerprint))
+        return tuple(told[:_MOST_TOLD])
+
+    @property
+    def all_resolved(self) -> bool:
+        """Whether every series has stopped firing."""
+        return bool(self._newest) and all(s.status is SignalStatus.RESOLVED for s in self._newest.values())
+
+    @property
+    def only_object_states(self) -> bool:
+        """Whether all of it came from watching objects: then a healthy object means that it is over."""
+        return all(s.source == "kubernetes" for s in self._newest.values())
