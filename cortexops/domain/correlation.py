@@ -126,12 +126,12 @@ def decide_group(
 
 
 MOST_DELIVERED = 200
-"""Signals of one group that a workflow hears of; a storm is folded to distinct series before it gets there."""
+"""Series of one group that a workflow hears of; a storm is folded before it gets there."""
 
 
 def fold(signals: list[Signal], most: int = MOST_DELIVERED) -> list[Signal]:
-    """What a workflow needs of a big group: of each series the first that fires and the last that has ended,
-    at most `most` series, those that fire and the most severe first. Order of arrival is kept."""
+    """What a workflow needs of a big group: of each series the first signal that fires and the last that has
+    ended, of at most `most` series each, the most severe first. Order of arrival is kept."""
     if len(signals) <= most:
         return signals
     firing: dict[str, Signal] = {}
@@ -141,10 +141,29 @@ def fold(signals: list[Signal], most: int = MOST_DELIVERED) -> list[Signal]:
             firing.setdefault(signal.fingerprint, signal)
         else:
             ended[signal.fingerprint] = signal
-    by_severity = sorted([*firing.values(), *ended.values()], key=_fold_rank)
-    kept = {signal.id for signal in by_severity[:most]}
+    told = sorted(firing.values(), key=lambda s: -s.severity.rank)[:most]
+    series = {signal.fingerprint for signal in told}
+    news = sorted(ended.values(), key=lambda s: (s.fingerprint not in series, -s.severity.rank))[:most]
+    kept = {signal.id for signal in [*told, *news]}
     return list({signal.id: signal for signal in signals if signal.id in kept}.values())
 
 
-def _fold_rank(signal: Signal) -> tuple[bool, int]:
-    return signal.status is SignalStatus.RESOLVED, -signal.severity.rank
+def fates_after_delivery(fates: dict[str, Fate], started: bool) -> dict[str, Fate]:
+    """The fates in the light of what Temporal did: it alone knows whether an incident was open.
+
+    The database lags a little behind. So what was to start may have joined, and what was to join may have
+    started: then its first signal did.
+    """
+    told: dict[str, Fate] = {}
+    first = started
+    for signal_id, fate in fates.items():
+        heard = fate.fate in {SignalFate.STARTED, SignalFate.MERGED} and fate.reason != FateReason.DUPLICATE
+        if not heard:
+            told[signal_id] = fate
+        elif first:
+            told[signal_id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
+            first = False
+        else:
+            reason = FateReason.SAME_WINDOW if started else FateReason.OPEN_INCIDENT
+            told[signal_id] = Fate(SignalFate.MERGED, reason)
+    return told

@@ -6,8 +6,10 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime
 
+from cortexops.domain.redaction import redact
 from cortexops.domain.resource import Frozen, ResourceRef
 
+_LONGEST_SUMMARY = 500  # characters
 _LONGEST_EXCERPT = 1500  # characters; excerpts are for people to recognise, the object is there to be read
 
 
@@ -67,7 +69,8 @@ class EvidenceBook:
         excerpt: str = "",
         command: str = "",
     ) -> str:
-        """Record the fact unless it is there already; returns its id."""
+        """Record the fact unless it is there already; returns its id. Secrets in it are masked."""
+        summary = redact(summary).text[:_LONGEST_SUMMARY]
         fact = (kind, resource, summary)
         if fact not in self._by_fact:
             self._by_fact[fact] = Evidence(
@@ -76,7 +79,7 @@ class EvidenceBook:
                 resource=resource,
                 at=at,
                 summary=summary,
-                excerpt=excerpt[:_LONGEST_EXCERPT],
+                excerpt=redact(excerpt[:_LONGEST_EXCERPT]).text,
                 command=command,
             )
         return self._by_fact[fact].id

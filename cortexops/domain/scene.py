@@ -11,6 +11,7 @@ from datetime import datetime
 from pydantic import Field
 
 from cortexops.domain.evidence import Gap
+from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
 from cortexops.domain.signal import Signal
 from cortexops.domain.topology import Relation, Topology
@@ -95,7 +96,6 @@ class Scene(Frozen):
             replica_set = self.get(ref)
             if ref.kind != "ReplicaSet" or replica_set is None:
                 continue
-            annotations = replica_set["metadata"].get("annotations") or {}
-            revision = str(annotations.get("deployment.kubernetes.io/revision", "0"))
-            found.append((int(revision) if revision.isdigit() else 0, ref, replica_set))
+            revision = number(replica_set, "metadata", "annotations", "deployment.kubernetes.io/revision")
+            found.append((revision, ref, replica_set))
         return sorted(found, key=lambda item: (-item[0], item[1].name))

@@ -66,6 +66,10 @@ class SignalBus(SignalSink, Protocol):
         """Create or update the durable consumer and begin to receive. Must be called before `fetch`."""
         ...
 
+    async def unsubscribe(self) -> None:
+        """Receive no more, and give back at once what was received but not fetched."""
+        ...
+
     async def fetch(self, most: int, wait: timedelta) -> list[Delivery]:
         """At most `most` messages; empty when none came within `wait`."""
         ...

@@ -11,7 +11,6 @@ from sandbox.cluster.controllers.clock import Clock
 from sandbox.cluster.controllers.daemonset import DaemonSetController
 from sandbox.cluster.controllers.deployment import DeploymentController
 from sandbox.cluster.controllers.endpoints import EndpointsController
-from sandbox.cluster.controllers.garbage import GarbageCollector
 from sandbox.cluster.controllers.job import JobController
 from sandbox.cluster.controllers.nodelifecycle import LEASE_NAMESPACE, NodeLifecycle
 from sandbox.cluster.controllers.replicaset import ReplicaSetController
@@ -38,7 +37,6 @@ class ControllerManager:
             DaemonSetController(self.context),
             JobController(self.context),
             EndpointsController(self.context),
-            GarbageCollector(self.context),
             Scheduler(self.context),
             NodeLifecycle(
                 self.context, grace=max(_LEAST_GRACE, clock.real(40)), eviction=clock.real(eviction_seconds)

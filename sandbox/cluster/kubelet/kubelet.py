@@ -19,12 +19,12 @@ from sandbox.cluster.controllers.workqueue import WorkQueue
 from sandbox.cluster.kubelet.container import Host, Note, Stage
 from sandbox.cluster.kubelet.environment import Environment, environment_of, missing_volume
 from sandbox.cluster.kubelet.images import Images
-from sandbox.cluster.kubelet.logs import LogBook
 from sandbox.cluster.kubelet.logserver import LogServer
 from sandbox.cluster.kubelet.models import WorkloadModel, model_for
 from sandbox.cluster.kubelet.network import reach
 from sandbox.cluster.kubelet.nodes import lease_object, node_object, node_status
 from sandbox.cluster.kubelet.pod import PodRun, pod_run
+from sandbox.cluster.logs import MemoryLogs
 
 _log = logging.getLogger(__name__)
 _TICK = 0.2  # seconds of wall clock between two looks at the containers
@@ -51,9 +51,10 @@ class Kubelet:
         informers: Informers | None = None,
         events: EventRecorder | None = None,
         serve_logs: bool = False,
+        logs: MemoryLogs | None = None,
     ) -> None:
         self.nodes = [f"node-{number}" for number in range(1, nodes + 1)]
-        self.logs = LogBook()
+        self.logs = logs or MemoryLogs()
         self._cluster = cluster
         self._clock = Clock(speed)
         self._cpu, self._memory, self._most_pods = cpu, memory, 110
@@ -61,7 +62,7 @@ class Kubelet:
         self._informers = informers or Informers(cluster)
         self._own_events = events is None
         self._events = events or EventRecorder(cluster, self._clock)
-        self._server = LogServer(self.logs) if serve_logs else None
+        self._server = LogServer(self.logs, self._log_owner) if serve_logs else None
         self._models: tuple[WorkloadModel, ...] = ()
         self._images = Images()
         self._down: frozenset[str] = frozenset()
@@ -71,7 +72,7 @@ class Kubelet:
         self._addresses = 0
         self._dirty = WorkQueue()
         self._tasks: list[asyncio.Task[None]] = []
-        for kind in ("Pod", "ConfigMap", "Secret", "Service", "Endpoints", "Namespace"):
+        for kind in ("Pod", "ConfigMap", "Secret", "Service", "Endpoints", "Namespace", "Node"):
             self._informers[kind]
 
     async def start(self) -> None:
@@ -178,7 +179,8 @@ class Kubelet:
         run = self._runs.get(key)
         if new is None or (run is not None and run.pod["metadata"]["uid"] != pod["metadata"]["uid"]):
             self._runs.pop(key, None)
-            self.logs.forget(*split_key(key))
+            if run is not None:
+                self.logs.forget(run.pod["metadata"]["namespace"], run.pod["metadata"]["uid"])
             if new is None:
                 return
             run = None
@@ -207,7 +209,7 @@ class Kubelet:
 
     def _host(self, run: PodRun) -> Host:
         meta = run.pod["metadata"]
-        namespace, name = meta["namespace"], meta["name"]
+        namespace, name, uid = meta["namespace"], meta["name"], meta["uid"]
         now = self._clock.now()
         about = reference(run.pod, "Pod", "v1")
         node = run.pod["spec"]["nodeName"]
@@ -218,6 +220,10 @@ class Kubelet:
         def note(what: Note) -> None:
             regarding = {**about, "fieldPath": what.field_path} if what.field_path else about
             self._events.record(Occurrence(regarding, what.type, what.reason, what.message, "kubelet", node))
+
+        def begin(container: str) -> None:
+            if self.logs.holds(run.pod, container, previous=False):
+                self.logs.rotate(namespace, uid, container)
 
         def environment(container: JSON) -> Environment:
             return environment_of(run.pod, container, lookup)
@@ -230,15 +236,19 @@ class Kubelet:
             environment=environment,
             reach=lambda address: reach(address, namespace, self._find, self._down),
             note=note,
-            begin=lambda container: self.logs.begin(namespace, name, container),
-            write=lambda container, text: self.logs.write(
+            begin=begin,
+            write=lambda container, text: self.logs.append(
                 namespace,
-                name,
+                uid,
                 container,
-                now,
                 text.replace("{time}", now.isoformat(timespec="milliseconds")),
+                at=now,
             ),
         )
+
+    def _log_owner(self, namespace: str, pod: str) -> JSON | None:
+        run = self._runs.get(f"{namespace}/{pod}")
+        return None if run is None else run.pod
 
     def _find(self, kind: str, key: str) -> JSON | None:
         return self._informers[kind].get(key)
@@ -323,7 +333,7 @@ class Kubelet:
             )
         except NotFound:
             await self._cluster.create("Lease", namespace, lease)
-        node = await self._cluster.get("Node", "", name)
+        node = self._informers["Node"].get(f"/{name}") or {}
         ready = [
             c["status"] for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"
         ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
+from cortexops.domain.resource import JSON
+from sandbox.cluster.errors import ApiError
 from sandbox.cluster.kubelet.certificate import server_context
-from sandbox.cluster.kubelet.logs import LogBook
+from sandbox.cluster.logs import LogOptions, MemoryLogs
 
 _REQUEST_SECONDS = 10.0
 _MOST_HEADERS = 100
@@ -16,8 +18,11 @@ _MOST_HEADERS = 100
 class LogServer:
     """Listens on loopback only; one request a connection."""
 
-    def __init__(self, logs: LogBook, port: int = 0) -> None:
+    def __init__(
+        self, logs: MemoryLogs, find_pod: Callable[[str, str], JSON | None], port: int = 0
+    ) -> None:
         self._logs = logs
+        self._find_pod = find_pod
         self._wanted = port
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -42,7 +47,7 @@ class LogServer:
                 for _ in range(_MOST_HEADERS):
                     if (await reader.readline()).strip() == b"":
                         break
-                status, text = self._answer(line)
+                status, text = await self._answer(line)
                 body = text.encode()
                 writer.write(
                     f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
@@ -55,7 +60,7 @@ class LogServer:
         finally:
             writer.close()
 
-    def _answer(self, line: list[str]) -> tuple[str, str]:
+    async def _answer(self, line: list[str]) -> tuple[str, str]:
         if len(line) < 2 or line[0] != "GET":
             return "405 Method Not Allowed", "only GET\n"
         url = urlsplit(line[1])
@@ -67,23 +72,24 @@ class LogServer:
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         previous = query.get("previous") == "true"
         _, namespace, pod, container = parts
-        if not self._logs.has(namespace, pod, container, previous=previous):
-            if previous:
-                why = f'previous terminated container "{container}" in pod "{pod}" not found'
-            else:
-                why = f'container "{container}" in pod "{pod}" is waiting to start: ContainerCreating'
-            return "400 Bad Request", why
-        since = query.get("sinceSeconds")
-        return "200 OK", self._logs.read(
-            namespace,
-            pod,
-            container,
+        found = self._find_pod(namespace, pod)
+        if found is None:
+            return "404 Not Found", f'pod "{pod}" not found'
+        if not previous and not self._logs.holds(found, container, previous=False):
+            return "400 Bad Request", f'container "{container}" in pod "{pod}" is waiting to start'
+        options = LogOptions(
+            container=container,
             previous=previous,
+            timestamps=query.get("timestamps") == "true",
             tail_lines=_number(query.get("tailLines")),
             limit_bytes=_number(query.get("limitBytes")),
-            timestamps=query.get("timestamps") == "true",
-            since=datetime.now(UTC) - timedelta(seconds=int(since)) if since else None,
+            since_seconds=_number(query.get("sinceSeconds")),
         )
+        try:
+            pieces = [piece async for piece in self._logs.read(found, options)]
+        except ApiError as error:
+            return f"{error.code} Refused", str(error)
+        return "200 OK", b"".join(pieces).decode()
 
 
 def _number(text: str | None) -> int | None:

@@ -20,11 +20,12 @@ Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
 class Spike(Frozen):
-    """Extra memory that load takes now and then."""
+    """Extra memory that load takes now and then, from `after` on."""
 
     amount: Bytes
     every: float = 20.0
     lasts: float = 6.0
+    after: float = 0.0
 
 
 class MemoryModel(Frozen):

@@ -81,8 +81,8 @@ def memory_at(model: WorkloadModel, around: Surroundings, age: float, leaked: fl
     if memory.warm_up > 0 and age < memory.warm_up:
         base = int(base * (_COLD_SHARE + (1 - _COLD_SHARE) * age / memory.warm_up))
     spike = 0
-    if memory.spike is not None and age >= memory.warm_up:
-        within = (age + around.phase * memory.spike.every) % memory.spike.every
+    if memory.spike is not None and age >= memory.warm_up + memory.spike.after:
+        within = (age - memory.warm_up - memory.spike.after + around.phase * memory.spike.every) % memory.spike.every
         spike = memory.spike.amount if within < memory.spike.lasts else 0
     return base + int(leaked) + spike
 

@@ -1,0 +1,36 @@
+"""All parts of the store over one pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortexops.adapters.postgres.audit import AuditTrail
+from cortexops.adapters.postgres.database import Database, row
+from cortexops.adapters.postgres.decisions import Approvals, Ledger, Postmortems
+from cortexops.adapters.postgres.incidents import IncidentBook
+from cortexops.adapters.postgres.outbox import MessageOutbox
+from cortexops.domain.errors import TemporaryError
+
+
+class PostgresStore(IncidentBook, AuditTrail, Ledger, Approvals, Postmortems, MessageOutbox):
+    """Implements `cortexops.ports.store.Store`."""
+
+    def __init__(self, database: Database, notifiers: Sequence[str] = ()) -> None:
+        self._database = database
+        self._notifiers = tuple(notifiers)
+
+    @classmethod
+    async def connect(cls, dsn: str, *, notifiers: Sequence[str] = (), pool_size: int = 5) -> PostgresStore:
+        """`notifiers` are the channels for which messages are queued. Raises as `Database.connect`."""
+        return cls(await Database.connect(dsn, pool_size), notifiers)
+
+    async def health(self) -> str | None:
+        try:
+            async with self._database.begin() as connection:
+                await row(connection, "SELECT 1 AS one")
+        except TemporaryError as error:
+            return str(error)
+        return None
+
+    async def close(self) -> None:
+        await self._database.close()

@@ -1,0 +1,143 @@
+"""`cortexops incidents …`: what happened, in lists and in full."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from cortexops.cli.common import FINDING, Output, OutputOption, emit, found, open_store, run, table
+
+app = typer.Typer(no_args_is_help=True, help="List and show incidents.")
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+@app.command("list")
+def list_(
+    open_only: Annotated[bool, typer.Option("--open", help="only those that have not ended")] = False,
+    most: Annotated[int, typer.Option(help="at most so many, newest first", min=1, max=1000)] = 50,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """The newest incidents: id, severity, state, risk, age, object."""
+
+    async def work() -> list[Any]:
+        async with open_store() as store:
+            return await store.incidents(open_only=open_only, most=most)
+
+    incidents = run(work())
+    now = datetime.now(UTC)
+    rows = [
+        [
+            i.id,
+            i.severity,
+            i.state,
+            str(i.risk_score),
+            _age((now - i.detected_at).total_seconds()),
+            str(i.resource),
+        ]
+        for i in incidents
+    ]
+    data = [i.model_dump(mode="json") for i in incidents]
+    emit(
+        output,
+        data,
+        lambda: table(["NAME", "SEVERITY", "STATE", "RISK", "AGE", "OBJECT"], rows, "no incidents"),
+    )
+
+
+@app.command()
+def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
+    """One incident: state, cause, evidence, what was changed, and how it ended."""
+
+    async def work() -> tuple[Any, Any, list[Any], list[Any]]:
+        async with open_store() as store:
+            incident = found(await store.incident(incident_id), incident_id)
+            rows = await store.rows_of(incident_id)
+            return incident, await store.diagnosis(incident_id), rows, await store.signals_of(incident_id)
+
+    incident, diagnosis, ledger, signals = run(work())
+
+    def text() -> None:
+        typer.echo(f"{incident.id}  {incident.state} ({incident.reason})  {incident.title}")
+        typer.echo(
+            f"  severity {incident.severity}, risk {incident.risk_score}, attempts {incident.attempts}, "
+            f"{incident.signal_count} signals, detected {incident.detected_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        if diagnosis is not None:
+            typer.echo(f"\n{diagnosis.summary}")
+            for fact in diagnosis.evidence:
+                typer.echo(f"  [{fact.id}] {fact.summary}")
+            for gap in diagnosis.gaps:
+                typer.echo(f"  missing: {gap.what} ({gap.reason})")
+        for row in ledger:
+            typer.echo(f"\n{row.action}: {row.state} ({row.detail})")
+            for edit in row.change.edits:
+                typer.echo(f"  {edit.path}: {edit.before} → {edit.after}")
+
+    data = {
+        "incident": incident.model_dump(mode="json"),
+        "diagnosis": diagnosis.model_dump(mode="json") if diagnosis else None,
+        "ledger": [row.model_dump(mode="json") for row in ledger],
+        "signals": [signal.model_dump(mode="json") for signal in signals],
+    }
+    emit(output, data, text)
+
+
+@app.command()
+def timeline(incident_id: str, output: OutputOption = Output.TEXT) -> None:
+    """Every recorded event, with its time relative to detection."""
+
+    async def work() -> tuple[Any, list[Any]]:
+        async with open_store() as store:
+            return found(await store.incident(incident_id), incident_id), await store.events(incident_id)
+
+    incident, events = run(work())
+
+    def text() -> None:
+        for event in events:
+            after = (event.at - incident.detected_at).total_seconds()
+            typer.echo(
+                f"T+{int(after // 60):02d}:{int(after % 60):02d}  {event.type:<22} {event.detail or event.reason}"
+            )
+
+    emit(output, [event.model_dump(mode="json") for event in events], text)
+
+
+@app.command()
+def postmortem(incident_id: str, output: OutputOption = Output.TEXT) -> None:
+    """The postmortem of an ended incident."""
+    from cortexops.domain.ids import postmortem_id
+
+    async def work() -> Any:
+        async with open_store() as store:
+            return await store.postmortem(postmortem_id(incident_id))
+
+    document = run(work())
+    if document is None:
+        typer.echo(f"{incident_id} has no postmortem: it has not ended, or it does not exist", err=True)
+        raise typer.Exit(FINDING)
+
+    def text() -> None:
+        typer.echo(f"# {document.id} ({document.state})\n\n{document.summary}\n")
+        typer.echo(
+            f"Root cause: {document.root_cause}\nImpact: {document.impact}\nOutcome: {document.outcome}\n"
+        )
+        for entry in document.timeline:
+            typer.echo(f"- {entry.timestamp:%H:%M:%S} {entry.type}: {entry.detail}")
+        for heading, lines in (
+            ("Lessons learned", document.lessons_learned),
+            ("Prevention", document.prevention_actions),
+        ):
+            if lines:
+                typer.echo(f"\n{heading}:")
+                for line in lines:
+                    typer.echo(f"- {line}")
+
+    emit(output, document.model_dump(mode="json"), text)

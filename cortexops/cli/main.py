@@ -1,0 +1,44 @@
+"""`cortexops`: all commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import cortexops
+from cortexops.cli import approvals, audit, incidents, operate, policy, signals
+
+app = typer.Typer(
+    name="cortexops",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Durable incident response for Kubernetes.",
+)
+app.add_typer(incidents.app, name="incidents")
+app.add_typer(signals.app, name="signals")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
+operate.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(cortexops.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Durable incident response for Kubernetes."""
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,56 @@
+"""Label selectors: matching, and the string form of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cortexops.domain.kubernetes.values import objects, text, texts, words
+from cortexops.domain.resource import JSON
+
+
+def equals(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether a Service-like selector picks the labels. An empty selector picks nothing."""
+    return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+
+
+def _holds(expression: JSON, labels: Mapping[str, str]) -> bool:
+    key, values = text(expression, "key"), words(expression, "values")
+    match text(expression, "operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+    return False
+
+
+def matches(selector: JSON, labels: Mapping[str, str]) -> bool:
+    """Whether a `matchLabels`/`matchExpressions` selector picks the labels."""
+    fixed, expressions = texts(selector, "matchLabels"), objects(selector, "matchExpressions")
+    if not fixed and not expressions:
+        return False
+    return all(labels.get(k) == v for k, v in fixed.items()) and all(_holds(e, labels) for e in expressions)
+
+
+def query(selector: JSON) -> str:
+    """The selector as a `labelSelector` parameter; empty when it selects nothing by label."""
+    parts = [f"{key}={value}" for key, value in sorted(texts(selector, "matchLabels").items())]
+    for expression in objects(selector, "matchExpressions"):
+        key, values = text(expression, "key"), ",".join(words(expression, "values"))
+        form = {
+            "In": f"{key} in ({values})",
+            "NotIn": f"{key} notin ({values})",
+            "Exists": key,
+            "DoesNotExist": f"!{key}",
+        }.get(text(expression, "operator"))
+        if form:
+            parts.append(form)
+    return ",".join(parts)
+
+
+def simple_query(selector: Mapping[str, str]) -> str:
+    """A Service's selector as a `labelSelector` parameter."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))

@@ -1,0 +1,163 @@
+"""What a scenario file holds. Durations of steps and models are nominal seconds."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cortexops.domain.resource import JSON, Frozen
+from sandbox.cluster.kubelet.images import Images
+from sandbox.cluster.kubelet.models import WorkloadModel
+
+
+class Target(Frozen):
+    """One object in the scenario's cluster."""
+
+    kind: str
+    namespace: str = ""
+    name: str
+
+
+class Revision(Frozen):
+    """One past or present revision of a Deployment; `images` are those of its containers then."""
+
+    revision: int
+    age: str
+    images: dict[str, str] = Field(default_factory=dict)
+
+
+class History(Frozen):
+    """How a Deployment came to be: its revisions, oldest first, the last is the one in `objects`.
+
+    `nodes` places its pods; without it they go round all nodes.
+    """
+
+    deployment: str
+    revisions: tuple[Revision, ...] = Field(min_length=1)
+    nodes: tuple[str, ...] = ()
+
+
+class Edit(Target):
+    """A merge patch in the name of a field manager, if wanted some time ago."""
+
+    manager: str
+    ago: str = "0s"
+    patch: JSON
+
+
+class PodsOf(Frozen):
+    """Pods by namespace and labels."""
+
+    namespace: str
+    labels: dict[str, str]
+
+
+class Reachability(Frozen):
+    """An address outside the cluster, `host` or `host:port`."""
+
+    address: str
+    up: bool
+
+
+class ModelChange(Frozen):
+    """New values for a model's fields."""
+
+    name: str
+    set: dict[str, Any]
+
+
+class Pressure(Frozen):
+    """A node condition to raise or clear."""
+
+    node: str
+    kind: Literal["MemoryPressure", "DiskPressure", "PIDPressure"]
+    on: bool = True
+
+
+class Step(Frozen):
+    """One thing that happens `at` seconds after the scenario began."""
+
+    at: float = 0.0
+    title: str
+    edit: Edit | None = None
+    apply: JSON | None = None
+    delete: Target | None = None
+    delete_pods: PodsOf | None = None
+    restart_containers: PodsOf | None = None
+    break_node: str | None = None
+    heal_node: str | None = None
+    external: Reachability | None = None
+    model: ModelChange | None = None
+    pressure: Pressure | None = None
+
+    @model_validator(mode="after")
+    def _does_one_thing(self) -> Self:
+        if len(self.model_fields_set - {"at", "title"}) != 1:
+            raise ValueError(f"step {self.title!r} must do exactly one thing")
+        return self
+
+
+class Alert(Frozen):
+    """One alert as Prometheus would raise it."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: str = "$ago(2m)"
+
+
+class Symptom(Frozen):
+    """The broken state that shows: at least `pods` pods with a container in that state, or a node's Ready.
+
+    `reason` is a waiting reason, a (last) terminated reason, or `NotReady` for running unready pods.
+    """
+
+    namespace: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    reason: str = ""
+    pods: int = 1
+    restarts: int = 0
+    node: str = ""
+
+
+class Action(Frozen):
+    """The remedy that is right, as the product names it."""
+
+    type: str
+    target: Target
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Truth(Frozen):
+    """What is really wrong and how it should end. `heals` says whether the action makes it healthy."""
+
+    root_cause: Target | None
+    category: str
+    verdict: Literal["root_cause", "hypothesis", "healthy", "external", "unknown"]
+    summary: str
+    action: Action | None = None
+    alternatives: tuple[Action, ...] = ()
+    heals: bool = True
+    end_state: str
+
+
+class Part(Frozen):
+    """Objects and models shared by scenarios."""
+
+    objects: tuple[JSON, ...] = ()
+    history: tuple[History, ...] = ()
+    models: tuple[WorkloadModel, ...] = ()
+
+
+class Scenario(Part):
+    """A cluster, what happens in it, the alert that results, and the truth about it."""
+
+    name: str
+    title: str
+    description: str
+    include: tuple[str, ...] = ()
+    images: Images = Images()
+    steps: tuple[Step, ...]
+    alerts: tuple[Alert, ...] = Field(min_length=1)
+    symptoms: tuple[Symptom, ...] = Field(min_length=1)
+    truth: Truth
