@@ -96,12 +96,12 @@ def decide_group(
 
     `known` holds when the fate of a signal was recorded before. A known signal is a duplicate while its
     incident is open or the recording is fresh (a redelivery); later it is an alert that still fires
-    although its incident has ended, and opens a new one. The cool-down holds only after RESOLVED: where
-    nothing was mended, an alert that repeats is never silenced for it.
+    although its incident has ended, and opens a new one. After RESOLVED the cool-down suppresses; after
+    any other end a person has been called, and for the same time signals are counted with that incident
+    rather than set automation going again. An alert that repeats is never silenced for longer than that.
     """
-    in_cooldown = (
-        ended is not None and ended.state is IncidentState.RESOLVED and now < ended.ended_at + cooldown
-    )
+    resting = ended is not None and now < ended.ended_at + cooldown
+    mended = ended is not None and ended.state is IncidentState.RESOLVED
     fates: dict[str, Fate] = {}
     deliver = False
     for signal in sorted(signals, key=lambda signal: signal.status is SignalStatus.RESOLVED):
@@ -117,8 +117,10 @@ def decide_group(
             fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
         elif deliver:
             fates[signal.id] = Fate(SignalFate.MERGED, FateReason.SAME_WINDOW)
-        elif in_cooldown:
+        elif resting and mended:
             fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.COOLDOWN)
+        elif resting:
+            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.HANDED_OVER)
         else:
             fates[signal.id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
             deliver = True

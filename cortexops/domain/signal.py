@@ -124,6 +124,7 @@ class FateReason(StrEnum):
     SAME_WINDOW = "same_window"
     DUPLICATE = "duplicate"
     COOLDOWN = "cooldown"
+    HANDED_OVER = "handed_over"
     RESOLVED_UNKNOWN = "resolved_without_open_incident"
     STREAM_LIMIT = "stream_limit"
     UNDECODABLE = "undecodable"

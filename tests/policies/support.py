@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -63,6 +63,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def opa_arguments(folder: Path) -> list[str]:
+    """How a server loads a bundle's folder without its tests."""
+    return ["--ignore", "*_test.rego", str(folder)]
+
+
 @contextmanager
 def opa_server(binary: Path, *arguments: str) -> Iterator[str]:
     """An empty OPA server on loopback; yields its URL once it listens."""
@@ -81,21 +86,21 @@ def opa_server(binary: Path, *arguments: str) -> Iterator[str]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": "/nonexistent"}
     )
     try:
-        asyncio.run(_listening(port))
+        _await_listening(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-async def _listening(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return
+def _await_listening(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

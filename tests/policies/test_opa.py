@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import httpx
 import pytest
 
-from cortexops.adapters.policy import shipped_bundle
-from cortexops.adapters.policy_bundle import Bundle
 from cortexops.adapters.policy_opa import OpaPolicy
-from cortexops.domain.errors import PermanentError
 from cortexops.domain.policy import Effect, PolicyDecision
-from tests.policies.support import free_port, opa_binary, opa_server, question
+from tests.policies.support import POLICIES, free_port, opa_arguments, opa_binary, opa_server, question
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with opa_server(opa_binary()) as url:
+    with opa_server(opa_binary(), *opa_arguments(POLICIES)) as url:
         yield url
 
 
@@ -27,16 +25,27 @@ def server() -> Iterator[str]:
 async def answering(body: str, status: str = "200 OK", delay: float = 0) -> AsyncIterator[str]:
     """A server that says the same to everybody."""
 
+    handlers: set[asyncio.Task[Any]] = set()
+
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(delay)
+        try:
+            async with asyncio.timeout(delay):
+                await reader.read()  # until the client gives up
+        except TimeoutError:
+            pass
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
         writer.close()
+        await writer.wait_closed()
 
     listener = await asyncio.start_server(reply, "127.0.0.1", 0)
     async with listener:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*handlers, return_exceptions=True)
 
 
 async def ask(url: str, timeout_seconds: float = 3.0) -> PolicyDecision:
@@ -48,9 +57,8 @@ async def ask(url: str, timeout_seconds: float = 3.0) -> PolicyDecision:
 
 
 @pytest.mark.opa
-async def test_pushed_bundle_decides(server: str):
+async def test_server_with_the_pack_decides(server: str):
     policy = OpaPolicy(server)
-    await policy.push(shipped_bundle())
     decision = await policy.evaluate(question())
     assert (decision.effect, decision.engine) == (Effect.ALLOW, "opa")
     assert decision.revision == policy.revision != ""
@@ -59,29 +67,20 @@ async def test_pushed_bundle_decides(server: str):
 
 
 @pytest.mark.opa
-async def test_revision_follows_what_the_server_has_loaded(server: str):
-    policy = OpaPolicy(server)
-    bundle = shipped_bundle()
-    await policy.push(bundle)
-    first = (await policy.evaluate(question())).revision
-    assert (await policy.evaluate(question(attempt=2))).revision == first
-    data = json.loads(json.dumps(bundle.data))
-    data["cortexops"]["config"]["attempts"]["most"] = 3
-    await policy.push(Bundle(bundle.files, data))
-    second = (await policy.evaluate(question())).revision
-    extra = Bundle({**bundle.files, "extra.rego": "package cortexops\n\nextra := 1\n"}, bundle.data)
-    await policy.push(extra)
-    third = (await policy.evaluate(question())).revision
-    assert len({first, second, third}) == 3
-    await policy.close()
-
-
-@pytest.mark.opa
-async def test_server_names_the_line_of_a_syntax_error(server: str):
-    policy = OpaPolicy(server)
-    with pytest.raises(PermanentError, match=r"broken\.rego: line 3: "):
-        await policy.push(Bundle({"broken.rego": "package broken\n\nx := {\n"}, {}))
-    await policy.close()
+async def test_revision_follows_what_the_server_has_loaded():
+    with opa_server(opa_binary(), *opa_arguments(POLICIES)) as url:
+        policy = OpaPolicy(url)
+        first = (await policy.evaluate(question())).revision
+        assert (await policy.evaluate(question(attempt=2))).revision == first
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.put("/v1/data/cortexops/config/attempts", json={"most": 3})).is_success
+            second = await policy.evaluate(question(attempt=4))
+            extra = await http.put("/v1/policies/extra", content="package cortexops\n\nextra := 1\n")
+            assert extra.is_success
+            third = await policy.evaluate(question())
+        assert second.reasons == ("attempts_exhausted",)
+        assert len({first, second.revision, third.revision}) == 3
+        await policy.close()
 
 
 @pytest.mark.opa
@@ -96,7 +95,6 @@ async def test_server_without_a_decision_denies():
 @pytest.mark.opa
 async def test_number_that_is_none_is_a_denial(server: str):
     policy = OpaPolicy(server)
-    await policy.push(shipped_bundle())
     assert (await policy.evaluate(question(confidence=float("nan")))).effect is Effect.DENY
     await policy.close()
 

@@ -25,7 +25,8 @@ from cortexops.domain.action import Action, BlastRadius, Risk
 from cortexops.domain.errors import InvalidInput, PermanentError
 from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
 from cortexops.domain.resource import ResourceRef
-from tests.policies.support import POLICIES, opa_binary, opa_server, question
+from cortexops.ports.policy import PolicyEngine
+from tests.policies.support import POLICIES, opa_arguments, opa_binary, opa_server, question
 
 FREEZE = {
     "name": "spring",
@@ -129,7 +130,7 @@ class Engines:
     opa: OpaPolicy | None = None
 
     def ask(self, asked: PolicyInput) -> list[PolicyDecision]:
-        engines = [self.regorus, self.opa] if self.opa else [self.regorus]
+        engines: list[PolicyEngine] = [self.regorus, self.opa] if self.opa else [self.regorus]
         return [self.runner.run(engine.evaluate(asked)) for engine in engines]
 
 
@@ -150,13 +151,16 @@ def frozen_pack() -> Iterator[Engines]:
 
 
 @pytest.fixture(scope="module")
-def both() -> Iterator[Engines]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     """Autonomy and a freeze are on, so that every branch can be reached."""
     autonomy = {"production": True, "replicas": 3, "dependents": 1}
     bundle = with_config(freezes=[FREEZE], autonomy=autonomy)
-    with opa_server(opa_binary()) as url, asyncio.Runner() as runner:
+    folder = tmp_path_factory.mktemp("pack")
+    for name, text in bundle.files.items():
+        (folder / name).write_text(text)
+    (folder / "data.json").write_text(json.dumps(bundle.data))
+    with opa_server(opa_binary(), *opa_arguments(folder)) as url, asyncio.Runner() as runner:
         regorus, opa = RegorusPolicy(bundle), OpaPolicy(url)
-        runner.run(opa.push(bundle))
         yield Engines(runner, regorus, opa)
         runner.run(opa.close())
         runner.run(regorus.close())

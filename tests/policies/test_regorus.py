@@ -78,7 +78,7 @@ async def test_rule_that_does_not_end_is_a_denial_and_the_loop_goes_on():
 
 async def test_after_a_timeout_the_next_question_is_answered():
     text = ENDLESS + 'decision := {"effect": "deny", "reasons": ["quick"]} if input.attempt == 2\n'
-    text = text.replace("] if {", "] if {").replace("  count(", "  input.attempt == 1\n  count(")
+    text = text.replace("  count(", "  input.attempt == 1\n  count(")
     policy = RegorusPolicy(Bundle({"p.rego": text}, {}), timeout_seconds=0.6)
     assert (await policy.evaluate(question(attempt=1))).reasons == ("policy_timeout",)
     assert (await policy.evaluate(question(attempt=2))).reasons == ("quick",)
@@ -115,7 +115,7 @@ async def test_cancelled_question_leaves_no_answer_behind():
             "policy_nonsense",
         ),
         (
-            'package cortexops\n\ndecision := {"effect": "require_approval", "reasons": ["x"], "quorum": 0}\n',
+            'package cortexops\n\ndecision := {"effect": "require_approval", "reasons": ["x"], "quorum": 0}',
             "policy_nonsense",
         ),
         ('package cortexops\n\ndecision := {"effect": "allow", "reasons": []}\n', "policy_without_reason"),
@@ -127,13 +127,14 @@ async def test_what_is_no_answer_is_a_denial(rego: str, reason: str):
 
 
 async def test_rule_that_eats_memory_ends_the_child_only():
+    doubled = "".join(f's{i} := concat("", [s{i - 1}, s{i - 1}])\n\n' for i in range(1, 30))
     huge = (
-        "package cortexops\n\nx := [i | some i in numbers.range(1, 3000); some j in numbers.range(1, 30000)]\n\n"
-        'decision := {"effect": "allow", "reasons": ["x"]} if count(x) > 0\n'
+        f'package cortexops\n\ns0 := "0123456789"\n\n{doubled}'
+        'decision := {"effect": "allow", "reasons": ["x"]} if s29 != ""\n'
     )
     decision = await ask(huge, timeout_seconds=20)
     assert decision.effect is Effect.DENY
-    assert decision.reasons[0] in {"policy_error", "policy_timeout"}
+    assert decision.reasons == ("policy_error",)
 
 
 async def test_number_that_is_none_is_a_denial(shipped: RegorusPolicy):
@@ -145,13 +146,10 @@ async def test_killed_child_is_replaced(shipped: RegorusPolicy):
     await shipped.evaluate(question())
     assert shipped._child is not None
     shipped._child.kill()
-    first = await shipped.evaluate(question())
-    second = await shipped.evaluate(question())
-    assert first.effect is Effect.ALLOW or first.reasons == ("policy_error",)
-    assert second.effect is Effect.ALLOW
+    assert (await shipped.evaluate(question())).effect is Effect.ALLOW
 
 
 async def test_health_says_what_is_wrong():
     policy = RegorusPolicy(Bundle({"p.rego": "package cortexops\n\nx := {\n"}, {}))
-    assert "p.rego:3" in (await policy.health() or "")
+    assert "p.rego:4" in (await policy.health() or "")
     await policy.close()

@@ -29,12 +29,13 @@ _FILE_ENDINGS = (
     ".jar", ".class", ".pem", ".crt", ".key", ".sql", ".env",
 )  # fmt: skip
 _COMMON_TOP = frozenset(
-    "com net org io dev app cloud local internal svc cluster eu de fr uk us co info biz tech ai example test "
-    "lan corp intra home arpa goog aws".split()
-)
-_NOT_HOSTS = frozenset(
-    {"localhost", "0.0.0.0", "127.0.0.1", "true", "false", "null", "none", "line", "error"}
-)
+    {
+        "com", "net", "org", "io", "dev", "app", "cloud", "local", "internal", "svc", "cluster", "eu", "de",
+        "fr", "uk", "us", "co", "info", "biz", "tech", "ai", "example", "test", "lan", "corp", "aws", "arpa",
+    }
+)  # fmt: skip
+_NEVER_NAMESPACES = frozenset({"com", "net", "org", "io", "eu", "de", "fr", "uk", "us", "co", "info", "biz"})
+_NOT_HOSTS = frozenset({"localhost", "127.0.0.1", "true", "false", "null", "none", "line", "error"})
 
 
 def _is_address(host: str) -> bool:
@@ -87,7 +88,7 @@ def service_address(host: str, namespace: str) -> tuple[str, str] | None:
     parts = host.lower().split(".")
     if len(parts) == 1:
         return namespace, parts[0]
-    if len(parts) == 2 and parts[1] not in _COMMON_TOP - {"svc", "local"}:
+    if len(parts) == 2 and parts[1] not in _NEVER_NAMESPACES:
         return parts[1], parts[0]
     if len(parts) >= 3 and parts[2] == "svc":
         return parts[1], parts[0]
@@ -99,7 +100,7 @@ def service_address(host: str, namespace: str) -> tuple[str, str] | None:
 def is_external(host: str) -> bool:
     """A qualified name or public address that cannot be an object of this cluster."""
     if _is_address(host):
-        return ipaddress.ip_address(host).is_global
+        return bool(ipaddress.ip_address(host).is_global)
     parts = host.split(".")
     return len(parts) >= 2 and service_address(host, "") is None and parts[-1].lower() not in ("svc", "local")
 

@@ -1,0 +1,157 @@
+"""Facts that several analyzers cite, each worded once, with the command that shows it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortexops.domain.diagnosis import Support
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, Trouble
+from cortexops.domain.kubernetes import commands
+from cortexops.domain.kubernetes.meta import Condition
+from cortexops.domain.kubernetes.pods import Ended
+from cortexops.domain.releases import Release
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.scene import EventFact, Scene
+
+_LINES = 8
+
+
+def support(
+    subject: Subject,
+    direct: float,
+    *,
+    precedes: bool | None = None,
+    touches: bool = True,
+    steps: int = 0,
+    deterministic: bool = True,
+) -> Support:
+    """Support for a hypothesis about the subject, or something `steps` away from it."""
+    return Support(
+        direct=round(min(direct, 1.0) * subject.weight, 3),
+        precedes_onset=precedes,
+        touches_failing=touches,
+        distance=subject.distance + steps,
+        deterministic=deterministic,
+    )
+
+
+def how_it_ended(end: Ended) -> str:
+    """`exit code 137 (OOMKilled)`."""
+    code = f"exit code {end.code}" if end.code >= 0 else "an unknown exit code"
+    return f"{code} ({end.reason})" if end.reason else code
+
+
+def cite_end(book: EvidenceBook, trouble: Trouble, end: Ended) -> str:
+    """How a container ended."""
+    state = trouble.state
+    restarts = f", {state.restarts} restarts" if state.restarts else ""
+    return book.cite(
+        EvidenceKind.STATUS,
+        trouble.pod,
+        f"container {state.name} of {trouble.pod} ended with {how_it_ended(end)}{restarts}",
+        at=end.at,
+        excerpt=end.message,
+        command=commands.describe(trouble.pod),
+    )
+
+
+def cite_waiting(book: EvidenceBook, trouble: Trouble) -> str:
+    """What a container waits for."""
+    state = trouble.state
+    return book.cite(
+        EvidenceKind.STATUS,
+        trouble.pod,
+        f"container {state.name} of {trouble.pod} waits: {state.waiting}",
+        excerpt=state.waiting_message,
+        command=commands.describe(trouble.pod),
+    )
+
+
+def cite_event(book: EvidenceBook, event: EventFact) -> str:
+    times = f" ({event.count} times)" if event.count > 1 else ""
+    return book.cite(
+        EvidenceKind.EVENT,
+        event.about,
+        f"{event.reason} on {event.about}{times}: {event.message[:200]}",
+        at=event.last or event.first,
+        excerpt=event.message,
+        command=commands.events(event.about),
+    )
+
+
+def cite_log(
+    book: EvidenceBook, pod: ResourceRef, container: str, previous: bool, lines: Sequence[str], says: str
+) -> str:
+    """Lines of a log; `says` tells what they show."""
+    run = "the previous run" if previous else "the log"
+    return book.cite(
+        EvidenceKind.LOG,
+        pod,
+        f"{run} of container {container} {says}: {lines[-1][:200] if lines else ''}",
+        excerpt="\n".join(lines[-_LINES:]),
+        command=commands.logs(pod, container, previous=previous),
+    )
+
+
+def cite_release(book: EvidenceBook, subject: Subject, release: Release) -> str:
+    return book.cite(
+        EvidenceKind.CHANGE,
+        subject.ref,
+        f"{subject.ref} was rolled out as {release.summary}",
+        at=release.at,
+        excerpt="\n".join(
+            f"{line.path}: {line.before or '(absent)'} -> {line.after or '(removed)'}"
+            for line in release.lines
+        ),
+        command=commands.revision(subject.ref, release.revision),
+    )
+
+
+def cite_condition(book: EvidenceBook, ref: ResourceRef, condition: Condition) -> str:
+    reason = f", {condition.reason}" if condition.reason else ""
+    return book.cite(
+        EvidenceKind.STATUS,
+        ref,
+        f"{ref} has condition {condition.type}={condition.status}{reason}",
+        at=condition.since,
+        excerpt=condition.message,
+        command=commands.describe(ref),
+    )
+
+
+def cite_replicas(book: EvidenceBook, subject: Subject, ready: int, wanted: int) -> str:
+    return book.cite(
+        EvidenceKind.STATUS,
+        subject.ref,
+        f"{subject.ref} has {ready} of {wanted} replicas ready",
+        command=commands.show(subject.ref),
+    )
+
+
+def events_of(scene: Scene, subject: Subject, *reasons: str) -> list[EventFact]:
+    """Events about the workload, its ReplicaSets and its pods, gone ones too, newest first."""
+    own = {subject.ref, *scene.topology.descendants(subject.ref)}
+    stem = f"{subject.ref.name}-"
+    found = [
+        event
+        for event in scene.events
+        if (not reasons or event.reason in reasons)
+        and (
+            event.about in own
+            or (
+                event.about.namespace == subject.ref.namespace
+                and event.about.kind in ("Pod", "ReplicaSet", "Job")
+                and event.about.name.startswith(stem)
+                and scene.get(event.about) is None
+                and _is_child_name(event.about.name[len(stem) :])
+            )
+        )
+    ]
+    return sorted(found, key=lambda e: e.last.timestamp() if e.last else 0.0, reverse=True)
+
+
+def _is_child_name(rest: str) -> bool:
+    """What controllers append to a workload's name: one or two short words, no further name."""
+    parts = rest.split("-")
+    return len(parts) <= 2 and all(part.isalnum() and len(part) <= 10 for part in parts)
