@@ -1,4 +1,4 @@
-"""Finds the files that ship with the product: in a wheel beside the package, in a checkout at its root."""
+"""Finds the files that ship with the product: in a wheel below the package, in a checkout at its root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def _folder(name: str, witness: str) -> Path:
-    for candidate in (_PACKAGE.parent / name, _PACKAGE / "_data" / name):
+    """Below the package first: beside an installed one, a folder of that name belongs to somebody else."""
+    for candidate in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
         if (candidate / witness).exists():
             return candidate
     raise PermanentError(f"{name}: the folder is missing from this installation; install cortexops again")

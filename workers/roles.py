@@ -9,6 +9,7 @@ from typing import Any
 
 from temporalio.worker import Worker
 
+from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
 from workers.runner import investigator, orchestrator, remediator
 from workers.serving import Components, HttpServer
@@ -59,11 +60,15 @@ async def correlator(wiring: Wiring, components: Components, urls: dict[str, str
     """Groups signals into incidents and starts their workflows."""
     from ingest.correlator import Correlator
     from ingest.owners import OwnerResolver
-    from ingest.starter import IncidentStarter
+    from ingest.starter import TemporalStarter
 
     settings = wiring.settings
-    resolver = OwnerResolver(await wiring.readers(), settings)
-    starter = IncidentStarter(await wiring.temporal(), settings)
+    resolver = OwnerResolver(
+        await wiring.readers(),
+        environments={cluster.name: cluster.environment for cluster in settings.clusters},
+        environment_label=settings.environment_label,
+    )
+    starter = TemporalStarter(settings, resolver.environment)
     return [Correlator(settings, await wiring.bus(), await wiring.store(), starter, resolver)]
 
 
@@ -100,8 +105,13 @@ async def console(wiring: Wiring, components: Components, urls: dict[str, str]) 
         )
     ]
     if "slack" in wiring.notifiers:
-        parts.append(Delivery(store, {"slack": SlackNotifier(settings.slack)}))
+        parts.append(Delivery(store, {"slack": SlackNotifier(settings.slack, url=console_url(settings))}))
     return parts
+
+
+def console_url(settings: Settings) -> str:
+    """Where people find the console, for links in messages."""
+    return settings.console.public_url or f"http://{settings.console.host}:{settings.console.port}"
 
 
 ROLES: dict[str, Role] = {

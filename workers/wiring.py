@@ -1,7 +1,8 @@
 """From settings to clients and activities: the only place that builds them.
 
 Every part is built once, when it is first asked for, and closed in reverse order. Reading and writing
-clients are different identities: a process that never asks for the writing ones never has them.
+clients are different identities: a process that never asks for the writing ones never has them. Modules
+are imported where they are built, so that a process loads what its roles need and nothing else.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from temporalio.client import Client
 
-from activities.actions import propose
-from activities.investigation import InvestigationActivities
-from activities.records import RecordActivities
-from activities.remediation import RemediationActivities
 from cortexops.adapters import temporal
-from cortexops.adapters.kubernetes import KubernetesCluster
-from cortexops.adapters.nats import JetStreamBus
-from cortexops.adapters.policy import build_policy
-from cortexops.adapters.postgres import PostgresStore
-from cortexops.adapters.qdrant import QdrantMemory
 from cortexops.domain.errors import TemporaryError
 from cortexops.ports.policy import PolicyEngine
 from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from activities.investigation import InvestigationActivities
+    from activities.records import RecordActivities
+    from activities.remediation import RemediationActivities
+    from cortexops.adapters.kubernetes import KubernetesCluster
+    from cortexops.adapters.nats import JetStreamBus
+    from cortexops.adapters.postgres import PostgresStore
+    from cortexops.adapters.qdrant import QdrantMemory
 
 _log = get_logger(__name__)
 
@@ -69,6 +70,8 @@ class Wiring:
         return self._temporal
 
     async def store(self) -> PostgresStore:
+        from cortexops.adapters.postgres import PostgresStore
+
         while self._store is None:
             try:
                 self._store = await PostgresStore.connect(
@@ -83,6 +86,8 @@ class Wiring:
         return self._store
 
     async def bus(self) -> JetStreamBus:
+        from cortexops.adapters.nats import JetStreamBus
+
         while self._bus is None:
             try:
                 self._bus = await JetStreamBus.connect(self.settings.nats)
@@ -94,6 +99,8 @@ class Wiring:
 
     async def policy(self) -> PolicyEngine:
         """Refuses to start on a bundle that does not parse, naming file and line."""
+        from cortexops.adapters.policy import build_policy
+
         if self._policy is None:
             self._policy = build_policy(self.settings.policy)
             self._stack.push_async_callback(self._policy.close)
@@ -101,6 +108,8 @@ class Wiring:
 
     async def memory(self) -> QdrantMemory | None:
         """None when it cannot be reached: incidents go on without memory."""
+        from cortexops.adapters.qdrant import QdrantMemory
+
         if self._memory is None:
             settings = self.settings.memory
             try:
@@ -137,6 +146,8 @@ class Wiring:
         return self._writers
 
     async def _cluster(self, name: str, kubeconfig: Path | None, context: str | None) -> KubernetesCluster:
+        from cortexops.adapters.kubernetes import KubernetesCluster
+
         client = await KubernetesCluster.connect(
             name, kubeconfig=str(kubeconfig) if kubeconfig else None, context=context
         )
@@ -144,12 +155,19 @@ class Wiring:
         return client
 
     async def records(self) -> RecordActivities:
+        from activities.records import RecordActivities
+
         return RecordActivities(await self.store(), await self.policy())
 
     async def investigation(self) -> InvestigationActivities:
+        from activities.actions import propose
+        from activities.investigation import InvestigationActivities
+
         return InvestigationActivities(await self.readers(), await self.store(), await self.memory(), propose)
 
     async def remediation(self) -> RemediationActivities:
+        from activities.remediation import RemediationActivities
+
         return RemediationActivities(await self.writers(), await self.store())
 
     @cached_property

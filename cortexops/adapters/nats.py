@@ -43,6 +43,7 @@ _COUNTED = "Cortex-Counted"
 _ACK_TIMEOUT = 5.0  # seconds for the stream's answer to a publish
 _PULL_EXPIRES = 30.0  # seconds that a pull request lingers at the server
 _RECONNECT_WAIT = 0.25
+_CONNECT_TIMEOUT = 4.0
 _SLICE = 1000  # publishes without an answer at a time, per call
 _PARKED_BYTES = 256 * 1024**2
 _PARKED_SHARE = 4  # parked messages take at most a quarter of the stream's limit
@@ -82,19 +83,20 @@ class JetStreamBus:
         """Connect and make sure that the streams are there. Raises `TemporaryError` when NATS is away."""
         bus = cls(settings)
         try:
-            await bus._client.connect(
-                servers=[url.strip() for url in settings.url.split(",")],
-                name="cortexops",
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]  # seconds; a fraction works
-                connect_timeout=2,
-                ping_interval=10,
-                pending_size=8 * 1024**2,
-                error_cb=bus._on_error,
-                disconnected_cb=bus._on_disconnected,
-                reconnected_cb=bus._on_reconnected,
-            )
+            async with asyncio.timeout(_CONNECT_TIMEOUT):  # the client itself would try for ever
+                await bus._client.connect(
+                    servers=[url.strip() for url in settings.url.split(",")],
+                    name="cortexops",
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]  # a fraction works
+                    connect_timeout=2,
+                    ping_interval=10,
+                    pending_size=8 * 1024**2,
+                    error_cb=bus._on_error,
+                    disconnected_cb=bus._on_disconnected,
+                    reconnected_cb=bus._on_reconnected,
+                )
         except (TimeoutError, NatsError, OSError) as error:
             await bus._client.close()
             raise TemporaryError(f"NATS does not answer: {type(error).__name__}") from None
@@ -357,7 +359,8 @@ class JetStreamBus:
         if not self._received:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), wait.total_seconds())
+                async with asyncio.timeout(wait.total_seconds()):  # wait_for may swallow a cancellation
+                    await self._arrived.wait()
             except TimeoutError:
                 return []
         return [self._received.popleft() for _ in range(min(most, len(self._received)))]

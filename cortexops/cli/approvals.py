@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from cortexops.cli.common import Output, OutputOption, emit, found, open_store, run, settings, table, whoami
-from cortexops.domain.approval import ApprovalState, Decision
-from cortexops.domain.narrative import diff_text
 
 app = typer.Typer(no_args_is_help=True, help="List, approve and deny.")
 ReasonOption = Annotated[str, typer.Option("--reason", help="why; it is written into the audit trail")]
@@ -21,6 +19,7 @@ def list_(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Approvals, newest first."""
+    from cortexops.domain.approval import ApprovalState
 
     async def work() -> list[Any]:
         async with open_store() as store:
@@ -58,7 +57,7 @@ def approve(
     approval_id: str, reason: ReasonOption = "", yes: YesOption = False, output: OutputOption = Output.TEXT
 ) -> None:
     """Approve the exact change that is shown."""
-    _vote(approval_id, Decision.APPROVE, reason, yes, output)
+    _vote(approval_id, "approve", reason, yes, output)
 
 
 @app.command()
@@ -66,7 +65,7 @@ def deny(
     approval_id: str, reason: ReasonOption = "", yes: YesOption = False, output: OutputOption = Output.TEXT
 ) -> None:
     """Deny it: nothing is done, the incident ends as DENIED."""
-    _vote(approval_id, Decision.DENY, reason, yes, output)
+    _vote(approval_id, "deny", reason, yes, output)
 
 
 @app.command("take-over")
@@ -74,12 +73,16 @@ def take_over(
     approval_id: str, reason: ReasonOption = "", yes: YesOption = False, output: OutputOption = Output.TEXT
 ) -> None:
     """Stop the automation: you investigate by hand."""
-    _vote(approval_id, Decision.TAKE_OVER, reason, yes, output)
+    _vote(approval_id, "take_over", reason, yes, output)
 
 
-def _vote(approval_id: str, decision: Decision, reason: str, yes: bool, output: Output) -> None:
+def _vote(approval_id: str, answer: str, reason: str, yes: bool, output: Output) -> None:
     from cortexops.adapters import temporal
     from cortexops.adapters.votes import VoteBox
+    from cortexops.domain.approval import Decision
+    from cortexops.domain.narrative import diff_text
+
+    decision = Decision(answer)
 
     async def work() -> Any:
         configured = settings()

@@ -150,6 +150,14 @@ def fold(signals: list[Signal], most: int = MOST_DELIVERED) -> list[Signal]:
     return list({signal.id: signal for signal in signals if signal.id in kept}.values())
 
 
+_HEARD = frozenset({FateReason.NEW_INCIDENT, FateReason.OPEN_INCIDENT, FateReason.SAME_WINDOW})
+
+
+def is_heard(fate: Fate) -> bool:
+    """Whether a workflow is told of a signal with this fate."""
+    return fate.reason in _HEARD
+
+
 def fates_after_delivery(fates: dict[str, Fate], started: bool) -> dict[str, Fate]:
     """The fates in the light of what Temporal did: it alone knows whether an incident was open.
 
@@ -159,8 +167,7 @@ def fates_after_delivery(fates: dict[str, Fate], started: bool) -> dict[str, Fat
     told: dict[str, Fate] = {}
     first = started
     for signal_id, fate in fates.items():
-        heard = fate.fate in {SignalFate.STARTED, SignalFate.MERGED} and fate.reason != FateReason.DUPLICATE
-        if not heard:
+        if not is_heard(fate):
             told[signal_id] = fate
         elif first:
             told[signal_id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)

@@ -68,7 +68,8 @@ class Link(NamedTuple):
 
 def alerted_at(scene: Scene) -> datetime:
     """When the first signal fired; the investigation's moment when there was none. Never the wall clock."""
-    return min((s.started_at for s in scene.signals if s.status is SignalStatus.FIRING), default=scene.now)
+    firing = [s.started_at for s in scene.signals if s.status is SignalStatus.FIRING]
+    return min(firing or [s.started_at for s in scene.signals], default=scene.now)
 
 
 def signal_types(scene: Scene) -> set[SignalType]:

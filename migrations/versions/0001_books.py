@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0001"
+revision = "0001_books"
 down_revision = None
 
 TABLES = """
@@ -12,9 +12,11 @@ CREATE TABLE incident_counters (
     day date PRIMARY KEY,
     last integer NOT NULL
 );
+COMMENT ON TABLE incident_counters IS 'the last number given out on a day; never goes back';
 
 CREATE TABLE incidents (
     id text PRIMARY KEY,
+    ordinal bigint GENERATED ALWAYS AS IDENTITY,
     key text NOT NULL,
     run_id text NOT NULL,
     state text NOT NULL,
@@ -27,7 +29,7 @@ CREATE TABLE incidents (
     UNIQUE (key, run_id)
 );
 CREATE INDEX incidents_by_key ON incidents (key, ended_at DESC);
-CREATE INDEX incidents_by_time ON incidents (detected_at DESC);
+CREATE INDEX incidents_by_time ON incidents (detected_at DESC, ordinal DESC);
 CREATE INDEX incidents_open ON incidents (detected_at DESC) WHERE ended_at IS NULL;
 
 CREATE TABLE diagnoses (
@@ -36,16 +38,29 @@ CREATE TABLE diagnoses (
 );
 
 CREATE TABLE signals (
-    number bigserial PRIMARY KEY,
-    id text NOT NULL,
+    id text PRIMARY KEY,
+    body jsonb NOT NULL
+);
+
+CREATE TABLE signal_fates (
+    signal_id text NOT NULL REFERENCES signals (id),
+    number integer NOT NULL,
     fate text NOT NULL,
     reason text NOT NULL,
     incident_key text NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    body jsonb NOT NULL
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (signal_id, number)
 );
-CREATE INDEX signals_by_id ON signals (id, recorded_at DESC);
-CREATE INDEX signals_by_key ON signals (incident_key, recorded_at);
+CREATE INDEX signal_fates_by_key ON signal_fates (incident_key, recorded_at);
+COMMENT ON COLUMN signal_fates.number IS '1 for the first fate; more when it fires on into a later incident';
+
+CREATE TABLE incident_signals (
+    incident_id text NOT NULL REFERENCES incidents (id),
+    signal_id text NOT NULL REFERENCES signals (id),
+    PRIMARY KEY (incident_id, signal_id)
+);
+CREATE INDEX incident_signals_by_signal ON incident_signals (signal_id);
+COMMENT ON TABLE incident_signals IS 'the signals that an incident was opened with';
 
 CREATE TABLE ledger (
     operation_id text PRIMARY KEY,
@@ -60,35 +75,6 @@ CREATE TABLE ledger (
 );
 CREATE INDEX ledger_unfinished ON ledger (state) WHERE state IN ('intent', 'applied', 'unknown');
 
-CREATE TABLE audit_heads (
-    chain text PRIMARY KEY,
-    number bigint NOT NULL,
-    hash text NOT NULL
-);
-
-CREATE TABLE audit_events (
-    cursor bigserial PRIMARY KEY,
-    chain text NOT NULL,
-    number bigint NOT NULL,
-    idempotency_key text NOT NULL,
-    type text NOT NULL,
-    at timestamptz NOT NULL,
-    body text NOT NULL,
-    previous_hash text NOT NULL,
-    hash text NOT NULL,
-    UNIQUE (chain, number),
-    UNIQUE (chain, idempotency_key)
-);
-COMMENT ON COLUMN audit_events.body IS 'canonical JSON of the entry, the text that the hash covers';
-
-CREATE TABLE policy_violations (
-    cursor bigint PRIMARY KEY REFERENCES audit_events (cursor),
-    chain text NOT NULL,
-    at timestamptz NOT NULL,
-    rule text NOT NULL,
-    detail text NOT NULL
-);
-
 CREATE TABLE approvals (
     id text PRIMARY KEY,
     incident_id text NOT NULL REFERENCES incidents (id),
@@ -99,10 +85,10 @@ CREATE TABLE approvals (
 CREATE INDEX approvals_by_state ON approvals (state, requested_at DESC);
 
 CREATE TABLE approval_votes (
+    ordinal bigint GENERATED ALWAYS AS IDENTITY,
     approval_id text NOT NULL REFERENCES approvals (id),
     person text NOT NULL,
     decision text NOT NULL,
-    at timestamptz NOT NULL,
     body jsonb NOT NULL,
     PRIMARY KEY (approval_id, person, decision)
 );
@@ -116,7 +102,7 @@ CREATE TABLE postmortems (
 );
 
 CREATE TABLE outbox (
-    id bigserial PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     notifier text NOT NULL,
     key text NOT NULL,
     incident_id text NOT NULL,
@@ -129,51 +115,113 @@ CREATE TABLE outbox (
     UNIQUE (notifier, key)
 );
 CREATE INDEX outbox_waiting ON outbox (notifier, incident_id, id) WHERE state = 'waiting';
+CREATE INDEX outbox_threads ON outbox (notifier, incident_id, id) WHERE state = 'delivered' AND reference <> '';
+COMMENT ON COLUMN outbox.not_before IS 'until then it is leased to a sender, or waits for its next try';
 """
 
-INSERT_ONLY = """
+AUDIT = """
+CREATE TABLE audit_heads (
+    chain text COLLATE "C" PRIMARY KEY,
+    number bigint NOT NULL,
+    hash text NOT NULL
+);
+COMMENT ON TABLE audit_heads IS 'where each chain ends: shows when rows were cut off';
+
+CREATE TABLE audit_events (
+    cursor bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    chain text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    idempotency_key text NOT NULL,
+    type text NOT NULL,
+    at timestamptz NOT NULL,
+    body text NOT NULL,
+    previous_hash text NOT NULL,
+    hash text NOT NULL,
+    UNIQUE (chain, number),
+    UNIQUE (chain, idempotency_key)
+);
+COMMENT ON COLUMN audit_events.body IS
+    'canonical JSON of the entry with number and previous_hash: hash is the SHA-256 of exactly this text';
+
+CREATE TABLE policy_violations (
+    cursor bigint PRIMARY KEY REFERENCES audit_events (cursor),
+    chain text NOT NULL,
+    at timestamptz NOT NULL,
+    rule text NOT NULL,
+    detail text NOT NULL
+);
+"""
+
+# SECURITY DEFINER: the application's role may add events but not move a head; only these functions do.
+FUNCTIONS = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'audit rows can only be added: % on % is refused', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege';
 END $$;
 
-CREATE TRIGGER audit_events_insert_only BEFORE UPDATE OR DELETE ON audit_events
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON audit_events
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER policy_violations_insert_only BEFORE UPDATE OR DELETE ON policy_violations
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER policy_violations_no_truncate BEFORE TRUNCATE ON policy_violations
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION audit_lock_heads(wanted text[])
+RETURNS TABLE (chain text, number bigint, hash text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(7021967);
+    INSERT INTO audit_heads (chain, number, hash)
+        SELECT DISTINCT w COLLATE "C", 0, repeat('0', 64) FROM unnest(wanted) AS w ORDER BY 1
+        ON CONFLICT DO NOTHING;
+    RETURN QUERY SELECT h.chain, h.number, h.hash FROM audit_heads h
+        WHERE h.chain = ANY(wanted) ORDER BY h.chain FOR UPDATE;
+END $$;
+COMMENT ON FUNCTION audit_lock_heads IS
+    'locks the heads in one order for all writers; the shared lock lets an export wait for writers under way';
+
+CREATE FUNCTION audit_advance_head() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE audit_heads SET number = NEW.number, hash = NEW.hash
+        WHERE chain = NEW.chain AND number = NEW.number - 1 AND hash = NEW.previous_hash;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'audit event % does not follow the head of chain %', NEW.number, NEW.chain
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE FUNCTION audit_guard_head() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() < 2 OR NEW.chain <> OLD.chain OR NEW.number <> OLD.number + 1 THEN
+        RAISE EXCEPTION 'the head of an audit chain moves only with a new event'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
 """
 
-ROLE = """
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cortexops_app') THEN
-        BEGIN
-            CREATE ROLE cortexops_app NOLOGIN;
-        EXCEPTION
-            WHEN insufficient_privilege THEN
-                RAISE NOTICE 'role cortexops_app cannot be created here; grants are left to the administrator';
-            WHEN duplicate_object OR unique_violation THEN
-                NULL;
-        END;
-    END IF;
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'cortexops_app') THEN
-        GRANT USAGE ON SCHEMA public TO cortexops_app;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO cortexops_app;
-        REVOKE UPDATE, DELETE, TRUNCATE ON audit_events, policy_violations FROM cortexops_app;
-        REVOKE DELETE ON ledger, incidents, approvals, approval_votes, audit_heads FROM cortexops_app;
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO cortexops_app;
-        GRANT SELECT ON alembic_version TO cortexops_app;
-        REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM cortexops_app;
-    END IF;
-END $$;
+TRIGGERS = """
+CREATE TRIGGER audit_events_advance BEFORE INSERT ON audit_events
+    FOR EACH ROW EXECUTE FUNCTION audit_advance_head();
+CREATE TRIGGER audit_events_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER policy_violations_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON policy_violations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_heads_guard BEFORE UPDATE ON audit_heads
+    FOR EACH ROW EXECUTE FUNCTION audit_guard_head();
+CREATE TRIGGER audit_heads_kept BEFORE DELETE OR TRUNCATE ON audit_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- ALWAYS: they hold in sessions, too, that switch ordinary triggers off for replication
+ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_advance;
+ALTER TABLE audit_events ENABLE ALWAYS TRIGGER audit_events_insert_only;
+ALTER TABLE policy_violations ENABLE ALWAYS TRIGGER policy_violations_insert_only;
+ALTER TABLE audit_heads ENABLE ALWAYS TRIGGER audit_heads_guard;
+ALTER TABLE audit_heads ENABLE ALWAYS TRIGGER audit_heads_kept;
 """
 
 
 def upgrade() -> None:
-    for statements in (TABLES, INSERT_ONLY, ROLE):
+    for statements in (TABLES, AUDIT, FUNCTIONS, TRIGGERS):
         op.execute(statements)
+
+
+def downgrade() -> None:
+    raise RuntimeError("the books go forward only: restore a backup instead")

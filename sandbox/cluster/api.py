@@ -80,7 +80,7 @@ class Api:
         """Answer one request."""
         self.requests += 1
         try:
-            fault = self._faults.match(request.method, request.path)
+            fault = self._faults.match(request.method, request.path, request.query_string)
             if fault is not None:
                 await self._misbehave(request, fault)
             answer = await self._answer(request)

@@ -17,6 +17,8 @@ class Fault:
 
     path: str
     method: str = ""
+    query: str = ""
+    """Pattern that the query string must match too; for example `^(?!.*dryRun)` spares dry runs."""
     latency: float = 0.0
     status: int = 0
     retry_after: int | None = None
@@ -47,11 +49,16 @@ class Faults:
         """Take all out of force."""
         self._faults.clear()
 
-    def match(self, method: str, path: str) -> Fault | None:
+    def match(self, method: str, path: str, query: str = "") -> Fault | None:
         """The fault for a request, counted as used."""
         for fault in self._faults:
             spent = fault.times is not None and fault.hits >= fault.times
-            if not spent and fault.method in ("", method) and re.search(fault.path, path):
+            if (
+                not spent
+                and fault.method in ("", method)
+                and re.search(fault.path, path)
+                and re.search(fault.query, query)
+            ):
                 fault.hits += 1
                 return fault
         return None

@@ -63,6 +63,10 @@ class ChildProcess:
         """How the last run ended (negative: by that signal), None while it runs or before the first."""
         return self._process.poll() if self._process is not None else None
 
+    def adopt_environment(self, environment: Mapping[str, str]) -> None:
+        """Variables for the next start, besides PATH and TZ: the child inherits nothing else of ours."""
+        self._environment = dict(environment)
+
     async def start(self, command: Sequence[str], ready: Probe, *, deadline: float = 20.0) -> None:
         """Run `command` and wait until `ready` says so, at most `deadline` seconds.
 

@@ -29,7 +29,9 @@ def webhook(alerts: tuple[Alert, ...], cluster: str, now: datetime, find_pod: Fi
                 "fingerprint": fingerprint(labels),
             }
         )
-    group = {name: bodies[0]["labels"][name] for name in ("alertname", "namespace") if name in bodies[0]["labels"]}
+    group = {
+        name: bodies[0]["labels"][name] for name in ("alertname", "namespace") if name in bodies[0]["labels"]
+    }
     listed = ", ".join(f'{name}="{value}"' for name, value in sorted(group.items()))
     return {
         "version": "4",

@@ -103,13 +103,14 @@ class Alert(Frozen):
 
     labels: dict[str, str]
     annotations: dict[str, str]
-    starts_at: str = "$ago(2m)"
+    starts_at: str = "$now"
 
 
 class Symptom(Frozen):
     """The broken state that shows: at least `pods` pods with a container in that state, or a node's Ready.
 
     `reason` is a waiting reason, a (last) terminated reason, or `NotReady` for running unready pods.
+    `stalled` names a Deployment (`namespace/name`) whose rollout exceeded its deadline.
     """
 
     namespace: str = ""
@@ -118,6 +119,7 @@ class Symptom(Frozen):
     pods: int = 1
     restarts: int = 0
     node: str = ""
+    stalled: str = ""
 
 
 class Action(Frozen):

@@ -1,4 +1,4 @@
-"""Appending to, reading and checking the audit chains."""
+"""Appending to and reading the audit chains."""
 
 from __future__ import annotations
 
@@ -8,91 +8,120 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cortexops.adapters.postgres.database import Database, row, rows, run
-from cortexops.domain.audit import GENESIS, AuditEntry, AuditEvent, AuditType, ChainFault, seal, verify_chain
+from cortexops.adapters.postgres.audit_check import find_faults
+from cortexops.adapters.postgres.database import Database, row, rows, run, streamed
+from cortexops.adapters.postgres.documents import clean
+from cortexops.domain.audit import AuditEntry, AuditEvent, AuditType, ChainFault, seal
+from cortexops.domain.errors import PermanentError
 from cortexops.domain.ids import canonical_json
 
-_COLUMNS = "cursor, chain, number, idempotency_key, type, at, body, previous_hash, hash"
-_PAGE = 1000
+_KNOWN = """
+SELECT e.body, e.hash FROM unnest(CAST(:chains AS text[]), CAST(:keys AS text[])) AS asked (chain, key)
+JOIN audit_events e ON e.chain = asked.chain COLLATE "C" AND e.idempotency_key = asked.key
+"""
+# WITH ORDINALITY: the events of one chain must go in in their order, each moves the head on by one.
+_INSERT = """
+INSERT INTO audit_events (chain, number, idempotency_key, type, at, body, previous_hash, hash)
+SELECT chain, number, key, type, at, body, previous, hash
+FROM unnest(CAST(:chains AS text[]), CAST(:numbers AS bigint[]), CAST(:keys AS text[]),
+            CAST(:types AS text[]), CAST(:times AS timestamptz[]), CAST(:bodies AS text[]),
+            CAST(:previous AS text[]), CAST(:hashes AS text[])) WITH ORDINALITY
+    AS new (chain, number, key, type, at, body, previous, hash, place)
+ORDER BY place
+RETURNING cursor, chain, number
+"""
+_VIOLATION = "INSERT INTO policy_violations VALUES (:cursor, :chain, :at, :rule, :detail)"
+_LAST_CURSOR = "SELECT coalesce(max(cursor), 0) AS last FROM audit_events"
+_WAIT_FOR_WRITERS = "SELECT pg_advisory_xact_lock(7021967)"
+_EXPORT = """
+SELECT cursor, body, hash FROM audit_events WHERE cursor > :after AND cursor <= :last
+ORDER BY cursor LIMIT :most
+"""
 
 
 def _event(found: Mapping[str, Any]) -> AuditEvent:
-    return AuditEvent(
-        **json.loads(found["body"]),
-        number=found["number"],
-        previous_hash=found["previous_hash"],
-        hash=found["hash"],
-    )
+    return AuditEvent(**json.loads(found["body"]), hash=found["hash"])
+
+
+def _body(event: AuditEvent) -> str:
+    """The text that the event's hash is taken over."""
+    return canonical_json(event.model_dump(mode="json", exclude={"hash"}))
 
 
 async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> list[AuditEvent]:
-    """Add the entries within the caller's transaction. Heads are locked in order, so writers never deadlock."""
-    by_chain: dict[str, list[AuditEntry]] = {}
-    for entry in entries:
-        by_chain.setdefault(entry.chain, []).append(entry)
-    written: list[AuditEvent] = []
-    for chain in sorted(by_chain):
-        await run(
-            connection,
-            "INSERT INTO audit_heads VALUES (:chain, 0, :genesis) ON CONFLICT DO NOTHING",
-            chain=chain,
-            genesis=GENESIS,
-        )
-        head = await row(
-            connection, "SELECT number, hash FROM audit_heads WHERE chain = :chain FOR UPDATE", chain=chain
-        )
-        assert head is not None
-        number, previous = head["number"], head["hash"]
-        for entry in by_chain[chain]:
-            known = await row(
-                connection,
-                f"SELECT {_COLUMNS} FROM audit_events WHERE chain = :chain AND idempotency_key = :key",
-                chain=chain,
-                key=entry.idempotency_key,
-            )
-            if known is not None:
-                written.append(_event(known))
-                continue
-            event = seal(entry, number=number + 1, previous_hash=previous)
-            await _insert(connection, event)
-            number, previous = event.number, event.hash
-            written.append(event)
-        await run(
-            connection,
-            "UPDATE audit_heads SET number = :number, hash = :hash WHERE chain = :chain",
-            chain=chain,
-            number=number,
-            hash=previous,
-        )
-    return written
+    """Add the entries within the caller's transaction, as its last writing step.
 
-
-async def _insert(connection: AsyncConnection, event: AuditEvent) -> None:
-    body = event.model_dump(mode="json", include=set(AuditEntry.model_fields))
-    placed = await row(
+    Known (chain, idempotency key) pairs are answered with what is there. The heads stay locked until the
+    transaction ends; all writers lock them in one order, so they wait for each other but never in a circle.
+    """
+    if not entries:
+        return []
+    locked = await rows(
         connection,
-        "INSERT INTO audit_events (chain, number, idempotency_key, type, at, body, previous_hash, hash) "
-        "VALUES (:chain, :number, :key, :type, :at, :body, :previous, :hash) RETURNING cursor",
-        chain=event.chain,
-        number=event.number,
-        key=event.idempotency_key,
-        type=event.type,
-        at=event.at,
-        body=canonical_json(body),
-        previous=event.previous_hash,
-        hash=event.hash,
+        "SELECT chain, number, hash FROM audit_lock_heads(CAST(:chains AS text[]))",
+        chains=[entry.chain for entry in entries],
     )
-    if event.type is AuditType.POLICY_VIOLATION:
-        assert placed is not None
-        await run(
-            connection,
-            "INSERT INTO policy_violations VALUES (:cursor, :chain, :at, :rule, :detail)",
-            cursor=placed["cursor"],
-            chain=event.chain,
-            at=event.at,
-            rule=event.reason,
-            detail=event.detail,
-        )
+    heads = {head["chain"]: (head["number"], head["hash"]) for head in locked}
+    known = await rows(
+        connection,
+        _KNOWN,
+        chains=[entry.chain for entry in entries],
+        keys=[entry.idempotency_key for entry in entries],
+    )
+    events = {(event.chain, event.idempotency_key): event for event in map(_event, known)}
+    added: list[AuditEvent] = []
+    for entry in entries:
+        place = (entry.chain, entry.idempotency_key)
+        if place not in events:
+            number, previous = heads[entry.chain]
+            event = _sealed(entry, number + 1, previous)
+            heads[entry.chain] = (event.number, event.hash)
+            events[place] = event
+            added.append(event)
+    await _insert(connection, added)
+    return [events[entry.chain, entry.idempotency_key] for entry in entries]
+
+
+def _sealed(entry: AuditEntry, number: int, previous: str) -> AuditEvent:
+    try:
+        return seal(entry, number=number, previous_hash=previous)
+    except ValueError as error:
+        raise PermanentError(f"audit entry {entry.type} cannot be written as JSON: {error}") from None
+
+
+async def _insert(connection: AsyncConnection, events: Sequence[AuditEvent]) -> None:
+    if not events:
+        return
+    placed = await rows(
+        connection,
+        _INSERT,
+        chains=[event.chain for event in events],
+        numbers=[event.number for event in events],
+        keys=[event.idempotency_key for event in events],
+        types=[event.type.value for event in events],
+        times=[event.at for event in events],
+        bodies=[_body(event) for event in events],
+        previous=[event.previous_hash for event in events],
+        hashes=[event.hash for event in events],
+    )
+    cursors = {(item["chain"], item["number"]): item["cursor"] for item in placed}
+    for event in events:
+        if event.type is AuditType.POLICY_VIOLATION:
+            await run(
+                connection,
+                _VIOLATION,
+                cursor=cursors[event.chain, event.number],
+                chain=event.chain,
+                at=event.at,
+                rule=clean(event.reason),
+                detail=clean(event.detail),
+            )
+
+
+async def recorded(connection: AsyncConnection, entry: AuditEntry) -> bool:
+    """Whether this entry is in its chain already."""
+    found = await rows(connection, _KNOWN, chains=[entry.chain], keys=[entry.idempotency_key])
+    return bool(found)
 
 
 class AuditTrail:
@@ -108,69 +137,26 @@ class AuditTrail:
         async with self._database.begin() as connection:
             found = await rows(
                 connection,
-                f"SELECT {_COLUMNS} FROM audit_events WHERE chain = :chain ORDER BY number",
+                "SELECT body, hash FROM audit_events WHERE chain = :chain ORDER BY number",
                 chain=chain,
             )
         return [_event(item) for item in found]
 
     async def export(self, *, after: int = 0, most: int = 10_000) -> AsyncIterator[tuple[int, AuditEvent]]:
-        left = most
-        while left > 0:
-            async with self._database.begin() as connection:
-                found = await rows(
-                    connection,
-                    f"SELECT {_COLUMNS} FROM audit_events WHERE cursor > :after ORDER BY cursor LIMIT :page",
-                    after=after,
-                    page=min(left, _PAGE),
-                )
-            for item in found:
-                after = item["cursor"]
-                yield after, _event(item)
-            if len(found) < min(left, _PAGE):
-                return
-            left -= len(found)
+        """Ends at the newest event of the moment when it starts. Whoever asks again after the last cursor
+        misses nothing: events whose writers are still under way are waited for."""
+        async with self._database.begin() as connection:
+            await run(connection, _WAIT_FOR_WRITERS)
+            newest = await row(connection, _LAST_CURSOR)
+        last = newest["last"] if newest else 0
+        async with (
+            self._database.snapshot() as connection,
+            streamed(connection, _EXPORT, after=after, last=last, most=most) as found,
+        ):
+            async for item in found:
+                yield item["cursor"], _event(item)
 
     async def verify(self) -> tuple[int, list[ChainFault]]:
-        async with self._database.begin() as connection:
-            heads = await rows(connection, "SELECT chain, number, hash FROM audit_heads ORDER BY chain")
-            orphans = await rows(
-                connection,
-                "SELECT DISTINCT chain FROM audit_events WHERE chain NOT IN (SELECT chain FROM audit_heads)",
-            )
-        checked = 0
-        faults = [
-            ChainFault(chain=o["chain"], number=0, fault="the chain's head is missing") for o in orphans
-        ]
-        for head in heads:
-            events, bad = await self._readable(head["chain"])
-            checked += len(events) + len(bad)
-            faults += bad
-            found = verify_chain(events, head=(head["number"], head["hash"]))
-            faults += [fault.model_copy(update={"chain": head["chain"]}) for fault in found]
-        return checked, faults
-
-    async def _readable(self, chain: str) -> tuple[list[AuditEvent], list[ChainFault]]:
-        """The chain's events; rows whose columns and sealed body disagree are faults of their own."""
-        async with self._database.begin() as connection:
-            found = await rows(
-                connection,
-                f"SELECT {_COLUMNS} FROM audit_events WHERE chain = :chain ORDER BY number",
-                chain=chain,
-            )
-        events: list[AuditEvent] = []
-        faults: list[ChainFault] = []
-        for item in found:
-            try:
-                event = _event(item)
-            except ValueError:
-                faults.append(ChainFault(chain=chain, number=item["number"], fault="content cannot be read"))
-                continue
-            columns = (item["chain"], item["idempotency_key"], item["type"], item["at"])
-            if columns != (event.chain, event.idempotency_key, event.type.value, event.at):
-                faults.append(
-                    ChainFault(
-                        chain=chain, number=item["number"], fault="columns differ from the sealed body"
-                    )
-                )
-            events.append(event)
-        return events, faults
+        """Reads every row once, in one state of the database; holds one chain in memory at a time."""
+        async with self._database.snapshot() as connection:
+            return await find_faults(connection)

@@ -1,36 +1,18 @@
-"""Connections, transactions and errors of the database."""
+"""Connections and transactions."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
-from psycopg import errors as pg
 from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cortexops.adapters.postgres import migrate
-from cortexops.domain.errors import Conflict, IntegrityError, TemporaryError
-
-_ROLE = """
-DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'cortexops_app')
-       AND pg_has_role(current_user, 'cortexops_app', 'MEMBER') THEN
-        SET ROLE cortexops_app;
-    END IF;
-END $$
-"""
-_PAUSE = timedelta(seconds=1)
-
-
-def temporary(error: Exception) -> TemporaryError:
-    """Never the driver's text: it may hold the connection string."""
-    cause = getattr(error, "orig", None) or error
-    return TemporaryError(f"Postgres does not answer ({type(cause).__name__})", delay=_PAUSE)
+from cortexops.adapters.postgres.failures import database_url, translated
+from cortexops.adapters.postgres.role import BECOME
 
 
 class Database:
@@ -43,23 +25,28 @@ class Database:
     async def connect(cls, dsn: str, pool_size: int) -> Database:
         """Raises `PermanentError` when the schema is not at head, `TemporaryError` when nobody answers."""
         engine = create_async_engine(
-            dsn,
+            database_url(dsn),
             pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_pre_ping=True,
+            max_overflow=0,
+            pool_pre_ping=True,  # a connection that did not survive the server's restart is replaced
             pool_timeout=10,
-            connect_args={"connect_timeout": 5, "application_name": "cortexops"},
+            connect_args={
+                "connect_timeout": 5,
+                "tcp_user_timeout": 20_000,  # ms: a server behind a dead line is given up
+                "application_name": "cortexops",
+            },
         )
 
         @event.listens_for(engine.sync_engine, "connect")
         def _as_application(connection: Any, _record: Any) -> None:
             cursor = connection.cursor()
-            cursor.execute(_ROLE)
+            cursor.execute(BECOME)
             cursor.close()
             connection.commit()
 
         database = cls(engine)
         try:
+            await asyncio.to_thread(migrate.head)  # reads files; kept off the event loop
             async with database.begin() as connection:
                 await connection.run_sync(migrate.check)
         except BaseException:
@@ -70,23 +57,20 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; driver errors become ours."""
-        try:
+        with translated():
             async with self._engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout, ConnectionError) as error:
-            if isinstance(getattr(error, "orig", None), pg.SerializationFailure | pg.DeadlockDetected):
-                raise TemporaryError(
-                    "two transactions met; try again", delay=timedelta(milliseconds=50)
-                ) from None
-            raise temporary(error) from None
-        except DBAPIError as error:
-            if isinstance(error.orig, pg.UniqueViolation):
-                raise Conflict(f"a row of {error.orig.diag.table_name} is there already") from None
-            if error.connection_invalidated or isinstance(error.orig, pg.OperationalError):
-                raise temporary(error) from None
-            if isinstance(error.orig, pg.IntegrityError):
-                raise IntegrityError(f"{error.orig.diag.constraint_name} does not hold") from None
-            raise
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A reading transaction in which all statements see the same state of the database."""
+        with translated():
+            async with self._engine.connect() as connection:
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+                async with connection.begin():
+                    yield connection
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -109,3 +93,15 @@ async def run(connection: AsyncConnection, sql: str, **values: Any) -> int:
     """Execute; returns how many rows it touched."""
     result = await connection.execute(text(sql), values)
     return int(getattr(result, "rowcount", 0))
+
+
+@asynccontextmanager
+async def streamed(
+    connection: AsyncConnection, sql: str, **values: Any
+) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
+    """The rows of a statement through a cursor of the server's: memory holds one page of them."""
+    result = await connection.stream(text(sql), values, execution_options={"yield_per": 500})
+    try:
+        yield (dict(found) async for found in result.mappings())
+    finally:
+        await result.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cortexops.adapters.postgres import audit, outbox
 from cortexops.adapters.postgres.database import Database, row, rows, run
+from cortexops.adapters.postgres.documents import clean, document
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
 from cortexops.domain.audit import AuditEntry
 from cortexops.domain.errors import Conflict, NotFound
@@ -47,7 +47,7 @@ class Ledger:
                 state=row.state.value,
                 created=row.created_at,
                 updated=row.updated_at,
-                body=row.model_dump_json(),
+                body=document(row),
             )
             if added:
                 await audit.append(connection, [entry])
@@ -64,9 +64,10 @@ class Ledger:
             if known is None:
                 raise NotFound(f"the ledger has no row {operation_id}")
             check_ledger_step(known.state, state)
-            settled = known.model_copy(
-                update={"state": state, "detail": detail, "updated_at": datetime.now(UTC)}
-            )
+            if known.state is state:
+                await audit.append(connection, [entry])
+                return known
+            settled = known.model_copy(update={"state": state, "detail": detail, "updated_at": entry.at})
             await run(
                 connection,
                 "UPDATE ledger SET state = :state, updated_at = :updated, body = CAST(:body AS jsonb) "
@@ -74,7 +75,7 @@ class Ledger:
                 operation=operation_id,
                 state=state.value,
                 updated=settled.updated_at,
-                body=settled.model_dump_json(),
+                body=document(settled),
             )
             await audit.append(connection, [entry])
             return settled
@@ -113,45 +114,54 @@ class Approvals:
     _notifiers: tuple[str, ...]
 
     async def request_approval(self, request: ApprovalRequest, entry: AuditEntry, message: Message) -> None:
+        """Raises `Conflict` when another change was asked for under this id."""
         async with self._database.begin() as connection:
-            await run(
+            added = await run(
                 connection,
-                "INSERT INTO approvals VALUES (:id, :incident, 'pending', :at, CAST(:body AS jsonb)) "
-                "ON CONFLICT DO NOTHING",
+                "INSERT INTO approvals (id, incident_id, state, requested_at, body) "
+                "VALUES (:id, :incident, 'pending', :at, CAST(:body AS jsonb)) ON CONFLICT DO NOTHING",
                 id=request.id,
                 incident=request.incident_id,
                 at=request.requested_at,
-                body=request.model_dump_json(),
+                body=document(request),
             )
-            await audit.append(connection, [entry])
+            if not added:
+                _, known = await _locked_approval(connection, request.id)
+                if known.digest != request.digest:
+                    raise Conflict(f"{request.id} asks for another change already")
             await outbox.queue(connection, self._notifiers, [message])
+            await audit.append(connection, [entry])
 
     async def record_vote(self, vote: Vote, entry: AuditEntry) -> None:
+        """Raises `NotFound` when there is no such approval."""
         async with self._database.begin() as connection:
             await run(
                 connection,
-                "INSERT INTO approval_votes VALUES (:approval, :person, :decision, :at, CAST(:body AS jsonb)) "
-                "ON CONFLICT DO NOTHING",
+                "INSERT INTO approval_votes (approval_id, person, decision, body) "
+                "VALUES (:approval, :person, :decision, CAST(:body AS jsonb)) ON CONFLICT DO NOTHING",
                 approval=vote.approval_id,
-                person=vote.person.id,
+                person=clean(vote.person.id),
                 decision=vote.decision.value,
-                at=vote.at or entry.at,
-                body=vote.model_dump_json(),
+                body=document(vote),
             )
             await audit.append(connection, [entry])
 
     async def settle_approval(
         self, approval_id: str, state: ApprovalState, entry: AuditEntry, message: Message
     ) -> None:
+        """Raises `NotFound`, or `Conflict` when it has ended otherwise."""
         async with self._database.begin() as connection:
+            present, _ = await _locked_approval(connection, approval_id)
+            if present is not ApprovalState.PENDING and present is not state:
+                raise Conflict(f"{approval_id} is {present} already and cannot become {state}")
             await run(
                 connection,
-                "UPDATE approvals SET state = :state WHERE id = :id AND state = 'pending'",
+                "UPDATE approvals SET state = :state WHERE id = :id",
                 id=approval_id,
                 state=state.value,
             )
-            await audit.append(connection, [entry])
             await outbox.queue(connection, self._notifiers, [message])
+            await audit.append(connection, [entry])
 
     async def approval(self, approval_id: str) -> ApprovalRecord | None:
         async with self._database.begin() as connection:
@@ -164,11 +174,22 @@ class Approvals:
             found = await rows(
                 connection,
                 "SELECT state, body FROM approvals WHERE CAST(:state AS text) IS NULL OR state = :state "
-                "ORDER BY requested_at DESC LIMIT :most",
+                "ORDER BY requested_at DESC, id DESC LIMIT :most",
                 state=state.value if state else None,
                 most=most,
             )
             return await _with_votes(connection, found)
+
+
+async def _locked_approval(
+    connection: AsyncConnection, approval_id: str
+) -> tuple[ApprovalState, ApprovalRequest]:
+    found = await row(
+        connection, "SELECT state, body FROM approvals WHERE id = :id FOR UPDATE", id=approval_id
+    )
+    if found is None:
+        raise NotFound(f"approval {approval_id} was not found")
+    return ApprovalState(found["state"]), ApprovalRequest.model_validate(found["body"])
 
 
 async def _with_votes(connection: AsyncConnection, found: Any) -> list[ApprovalRecord]:
@@ -178,7 +199,7 @@ async def _with_votes(connection: AsyncConnection, found: Any) -> list[ApprovalR
     votes: dict[str, list[Vote]] = {}
     for item in await rows(
         connection,
-        "SELECT approval_id, body FROM approval_votes WHERE approval_id = ANY(:ids) ORDER BY at",
+        "SELECT approval_id, body FROM approval_votes WHERE approval_id = ANY(:ids) ORDER BY ordinal",
         ids=[request.id for request, _ in requests],
     ):
         votes.setdefault(item["approval_id"], []).append(Vote.model_validate(item["body"]))
@@ -199,7 +220,7 @@ class Postmortems:
                 id=postmortem.id,
                 incident=postmortem.incident_id,
                 state=postmortem.state.value,
-                body=postmortem.model_dump_json(),
+                body=document(postmortem),
             )
             if added:
                 await audit.append(connection, [entry])
@@ -214,8 +235,8 @@ class Postmortems:
             if found is None:
                 raise NotFound(f"postmortem {postmortem_id} was not found")
             present = Postmortem.model_validate(found["body"])
-            if present.state is to:
-                return present
+            if present.state is to and await audit.recorded(connection, entry):
+                return present  # the same call again
             if POSTMORTEM_STEPS.get(present.state) is not to:
                 raise Conflict(f"a postmortem that is {present.state} cannot become {to}")
             advanced = present.model_copy(update={"state": to})
@@ -224,7 +245,7 @@ class Postmortems:
                 "UPDATE postmortems SET state = :state, body = CAST(:body AS jsonb) WHERE id = :id",
                 id=postmortem_id,
                 state=to.value,
-                body=advanced.model_dump_json(),
+                body=document(advanced),
             )
             await audit.append(connection, [entry])
             return advanced

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.adapters.postgres.failures import database_url, translated
+from cortexops.adapters.postgres.role import GRANTS
+from cortexops.domain.errors import PermanentError
 from cortexops.resources import migrations_path
 
 _LOCK = 7_021_966  # any number; the same in every process
+_alembic = threading.Lock()
+"""Alembic keeps its context in module globals: one migration at a time within a process."""
 
 
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     return config
+
+
+def _engine(dsn: str) -> Engine:
+    return create_engine(database_url(dsn), poolclass=NullPool, connect_args={"connect_timeout": 5})
 
 
 def head() -> str:
@@ -30,26 +40,36 @@ def head() -> str:
     return revision
 
 
-def upgrade(dsn: str) -> str:
-    """Bring the schema to head; safe to call from several processes at once. Returns the revision.
+def current(dsn: str) -> str | None:
+    """The revision that the database is at; None when it was never migrated.
 
     Raises `TemporaryError` when the server cannot be reached.
     """
-    engine = create_engine(dsn, poolclass=NullPool)
+    engine = _engine(dsn)
     try:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-            try:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
-            finally:
-                connection.rollback()
-                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
-                connection.commit()
-    except OperationalError as error:
-        raise TemporaryError(f"Postgres cannot be reached: {type(error.orig).__name__}") from None
+        with translated(), engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def upgrade(dsn: str) -> str:
+    """Bring the schema to head in one transaction; safe to call from several processes at once.
+
+    Returns the revision. Raises `TemporaryError` when the server cannot be reached, `PermanentError` when
+    the database is at a revision that this version does not know.
+    """
+    engine = _engine(dsn)
+    try:
+        with _alembic, translated(), engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            for statement in GRANTS:
+                connection.execute(text(statement))
+    except CommandError as error:
+        raise PermanentError(f"the database was migrated by another version: {error}") from None
     finally:
         engine.dispose()
     return head()
@@ -61,5 +81,6 @@ def check(connection: Connection) -> None:
     wanted = head()
     if present != wanted:
         raise PermanentError(
-            f"the database's schema is at {present or 'nothing'}, this version needs {wanted}: run `cortexops migrate`"
+            f"the database's schema is at {present or 'nothing'}, this version needs {wanted}: "
+            "run `cortexops migrate`"
         )

@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cortexops.adapters.postgres.database import Database, row, rows, run
+from cortexops.adapters.postgres.documents import clean, document
 from cortexops.domain.message import Message
 from cortexops.ports.store import PendingMessage
 
+_LONGEST_DETAIL = 500
+_QUEUE = """
+INSERT INTO outbox (notifier, key, incident_id, body)
+SELECT notifier, key, incident, CAST(body AS jsonb)
+FROM unnest(CAST(:keys AS text[]), CAST(:incidents AS text[]), CAST(:bodies AS text[]))
+        WITH ORDINALITY AS new (key, incident, body, place)
+    CROSS JOIN unnest(CAST(:notifiers AS text[])) AS notifier
+ORDER BY place, notifier ON CONFLICT DO NOTHING
+"""
+# Only the oldest waiting message of an incident and notifier may go: while it is leased, or waits for its
+# next try, those behind it wait too.
 _TAKE = """
 WITH first AS (
     SELECT DISTINCT ON (notifier, incident_id) id FROM outbox
@@ -17,42 +29,51 @@ WITH first AS (
     ORDER BY notifier, incident_id, id
 ), taken AS (
     SELECT id FROM outbox
-    WHERE id IN (SELECT id FROM first) AND state = 'waiting' AND not_before <= now()
+    WHERE id IN (SELECT id FROM first) AND state = 'waiting' AND not_before <= clock_timestamp()
     ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
 )
-UPDATE outbox SET not_before = now() + make_interval(secs => :lease), attempts = attempts + 1
+UPDATE outbox SET not_before = clock_timestamp() + make_interval(secs => :lease), attempts = attempts + 1
 FROM taken WHERE outbox.id = taken.id
-RETURNING outbox.id, notifier, incident_id, body, attempts,
+RETURNING outbox.id, notifier, body, attempts,
     COALESCE((SELECT o.reference FROM outbox o
               WHERE o.notifier = outbox.notifier AND o.incident_id = outbox.incident_id
                 AND o.state = 'delivered' AND o.reference <> ''
-              ORDER BY o.id DESC LIMIT 1), '') AS thread
+              ORDER BY o.id LIMIT 1), '') AS thread
 """
+_DELIVERED = """
+UPDATE outbox SET state = 'delivered', reference = :reference, detail = ''
+WHERE id = :id AND state = 'waiting'
+"""
+_RETRY = """
+UPDATE outbox SET not_before = clock_timestamp() + make_interval(secs => :delay), detail = :detail
+WHERE id = :id AND state = 'waiting'
+"""
+_REFUSED = "UPDATE outbox SET state = 'refused', detail = :detail WHERE id = :id AND state = 'waiting'"
 
 
 async def queue(connection: AsyncConnection, notifiers: Sequence[str], messages: Sequence[Message]) -> None:
-    """Add each message for each channel, once."""
-    for message in messages:
-        for notifier in notifiers:
-            await run(
-                connection,
-                "INSERT INTO outbox (notifier, key, incident_id, body) "
-                "VALUES (:notifier, :key, :incident, CAST(:body AS jsonb)) ON CONFLICT DO NOTHING",
-                notifier=notifier,
-                key=message.key,
-                incident=message.incident_id,
-                body=message.model_dump_json(),
-            )
+    """Add each message for each channel, once, within the caller's transaction."""
+    if not messages or not notifiers:
+        return
+    await run(
+        connection,
+        _QUEUE,
+        keys=[clean(message.key) for message in messages],
+        incidents=[message.incident_id for message in messages],
+        bodies=[document(message) for message in messages],
+        notifiers=list(notifiers),
+    )
 
 
 class MessageOutbox:
-    """The part of the store that holds messages until they are delivered."""
+    """The part of the store that holds messages until they are delivered or refused."""
 
     _database: Database
 
     async def take(
         self, notifiers: Sequence[str], *, most: int = 20, lease_seconds: float = 30
     ) -> list[PendingMessage]:
+        """`attempts` counts this one: 1 at the first try. `thread` is what the first delivery returned."""
         async with self._database.begin() as connection:
             found = await rows(connection, _TAKE, notifiers=list(notifiers), most=most, lease=lease_seconds)
         return [
@@ -68,32 +89,15 @@ class MessageOutbox:
 
     async def delivered(self, id: int, reference: str) -> None:
         async with self._database.begin() as connection:
-            await run(
-                connection,
-                "UPDATE outbox SET state = 'delivered', reference = :reference, detail = '' WHERE id = :id",
-                id=id,
-                reference=reference,
-            )
+            await run(connection, _DELIVERED, id=id, reference=clean(reference))
 
     async def retry(self, id: int, *, delay_seconds: float, detail: str) -> None:
         async with self._database.begin() as connection:
-            await run(
-                connection,
-                "UPDATE outbox SET not_before = now() + make_interval(secs => :delay), detail = :detail "
-                "WHERE id = :id AND state = 'waiting'",
-                id=id,
-                delay=delay_seconds,
-                detail=detail[:500],
-            )
+            await run(connection, _RETRY, id=id, delay=delay_seconds, detail=clean(detail)[:_LONGEST_DETAIL])
 
     async def refused(self, id: int, detail: str) -> None:
         async with self._database.begin() as connection:
-            await run(
-                connection,
-                "UPDATE outbox SET state = 'refused', detail = :detail WHERE id = :id",
-                id=id,
-                detail=detail[:500],
-            )
+            await run(connection, _REFUSED, id=id, detail=clean(detail)[:_LONGEST_DETAIL])
 
     async def waiting(self) -> int:
         async with self._database.begin() as connection:

@@ -9,11 +9,15 @@ from cortexops.adapters.postgres.database import Database, row
 from cortexops.adapters.postgres.decisions import Approvals, Ledger, Postmortems
 from cortexops.adapters.postgres.incidents import IncidentBook
 from cortexops.adapters.postgres.outbox import MessageOutbox
-from cortexops.domain.errors import TemporaryError
+from cortexops.adapters.postgres.signals import SignalBook
+from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.ports.store import Store
 
 
-class PostgresStore(IncidentBook, AuditTrail, Ledger, Approvals, Postmortems, MessageOutbox):
-    """Implements `cortexops.ports.store.Store`."""
+class PostgresStore(
+    IncidentBook, SignalBook, AuditTrail, Ledger, Approvals, Postmortems, MessageOutbox, Store
+):
+    """Implements the port; what each method promises is written there."""
 
     def __init__(self, database: Database, notifiers: Sequence[str] = ()) -> None:
         self._database = database
@@ -21,14 +25,18 @@ class PostgresStore(IncidentBook, AuditTrail, Ledger, Approvals, Postmortems, Me
 
     @classmethod
     async def connect(cls, dsn: str, *, notifiers: Sequence[str] = (), pool_size: int = 5) -> PostgresStore:
-        """`notifiers` are the channels for which messages are queued. Raises as `Database.connect`."""
+        """`notifiers` are the channels for which messages are queued; none, and nothing is queued.
+
+        Raises `PermanentError` when the schema is not at head, `TemporaryError` when nobody answers.
+        """
         return cls(await Database.connect(dsn, pool_size), notifiers)
 
     async def health(self) -> str | None:
+        """None when the database answers, else what is wrong."""
         try:
             async with self._database.begin() as connection:
                 await row(connection, "SELECT 1 AS one")
-        except TemporaryError as error:
+        except (TemporaryError, PermanentError) as error:
             return str(error)
         return None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 
-from cortexops.domain.errors import Forbidden, Rejected
+from cortexops.domain.errors import Forbidden, InvalidInput, Rejected
 from cortexops.domain.resource import JSON
 from sandbox.cluster.controllers.base import Controller
 from sandbox.cluster.controllers.objects import (
@@ -15,6 +16,7 @@ from sandbox.cluster.controllers.objects import (
 )
 from sandbox.cluster.controllers.pods import pod_from_template
 
+_log = logging.getLogger(__name__)
 COMPONENT = "statefulset-controller"
 REVISION_LABEL = "controller-revision-hash"
 
@@ -27,6 +29,7 @@ class StatefulSetController(Controller):
         self.pods = self.context.informers["Pod"]
         self.revisions = self.context.informers["ControllerRevision"]
         self.claims = self.context.informers["PersistentVolumeClaim"]
+        self._refused: set[str] = set()
         self.pods.add_index("owner", owner_uids)
         self.revisions.add_index("owner", owner_uids)
         self.sets.on_change(self.enqueue)
@@ -43,25 +46,17 @@ class StatefulSetController(Controller):
         return None
 
     async def _revision(self, owner: JSON) -> str:
+        """The name of the present template's revision, kept as history where the server takes it."""
         name = f"{owner['metadata']['name']}-{template_hash(owner['spec']['template'])}"
-        namespace = owner["metadata"]["namespace"]
-        if self.revisions.get(f"{namespace}/{name}") is None:
+        key = f"{owner['metadata']['namespace']}/{name}"
+        if self.revisions.get(key) is None and key not in self._refused:
             known = self.revisions.find("owner", owner["metadata"]["uid"])
-            await self.context.create(
-                "ControllerRevision",
-                {
-                    "apiVersion": "apps/v1",
-                    "kind": "ControllerRevision",
-                    "metadata": {
-                        "name": name,
-                        "namespace": namespace,
-                        "labels": dict(owner["spec"]["template"].get("metadata", {}).get("labels") or {}),
-                        "ownerReferences": [owner_reference(owner, "apps/v1", "StatefulSet")],
-                    },
-                    "data": {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}},
-                    "revision": max([int(one.get("revision", 0)) for one in known], default=0) + 1,
-                },
-            )
+            number = max([int(one.get("revision", 0)) for one in known], default=0) + 1
+            try:
+                await self.context.create("ControllerRevision", _revision_object(owner, name, number))
+            except (InvalidInput, Rejected) as error:
+                _log.warning("no history for %s: %s", key, error)  # pods must not wait for history
+                self._refused.add(key)
         return name
 
     async def _step(self, owner: JSON, revision: str, pods: dict[int, JSON]) -> None:
@@ -158,6 +153,22 @@ class StatefulSetController(Controller):
 
     def _tell(self, owner: JSON, reason: str, message: str, *, warn: bool = False) -> None:
         self.context.tell("StatefulSet", owner, reason, message, COMPONENT, warn=warn)
+
+
+def _revision_object(owner: JSON, name: str, number: int) -> JSON:
+    template = owner["spec"]["template"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": name,
+            "namespace": owner["metadata"]["namespace"],
+            "labels": dict(template.get("metadata", {}).get("labels") or {}),
+            "ownerReferences": [owner_reference(owner, "apps/v1", "StatefulSet")],
+        },
+        "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+        "revision": number,
+    }
 
 
 def _ordinal(pod: JSON) -> int:

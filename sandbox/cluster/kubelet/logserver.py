@@ -18,9 +18,7 @@ _MOST_HEADERS = 100
 class LogServer:
     """Listens on loopback only; one request a connection."""
 
-    def __init__(
-        self, logs: MemoryLogs, find_pod: Callable[[str, str], JSON | None], port: int = 0
-    ) -> None:
+    def __init__(self, logs: MemoryLogs, find_pod: Callable[[str, str], JSON | None], port: int = 0) -> None:
         self._logs = logs
         self._find_pod = find_pod
         self._wanted = port

@@ -82,7 +82,9 @@ def memory_at(model: WorkloadModel, around: Surroundings, age: float, leaked: fl
         base = int(base * (_COLD_SHARE + (1 - _COLD_SHARE) * age / memory.warm_up))
     spike = 0
     if memory.spike is not None and age >= memory.warm_up + memory.spike.after:
-        within = (age - memory.warm_up - memory.spike.after + around.phase * memory.spike.every) % memory.spike.every
+        within = (
+            age - memory.warm_up - memory.spike.after + around.phase * memory.spike.every
+        ) % memory.spike.every
         spike = memory.spike.amount if within < memory.spike.lasts else 0
     return base + int(leaked) + spike
 

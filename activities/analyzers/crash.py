@@ -1,0 +1,117 @@
+"""Containers that end by themselves: since a release, or without one."""
+
+from __future__ import annotations
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import (
+    cite_end,
+    cite_log,
+    cite_release,
+    cite_waiting,
+    events_of,
+    how_it_ended,
+    support,
+)
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
+from cortexops.domain.kubernetes import commands, complaints, pods
+from cortexops.domain.releases import image_facts, release_of, split
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.READINESS_PROBE,
+    Category.BAD_ROLLOUT,
+    Category.DEPENDENCY_DOWN,
+    Category.SERVICE_MISROUTED,
+)
+
+
+@analyzer("crash")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        crashed: dict[str, list[Trouble]] = {}
+        for trouble in troubles(scene, subject):
+            if _crashed(scene, trouble):
+                crashed.setdefault(trouble.state.name, []).append(trouble)
+        for container, cases in crashed.items():
+            found.append(_of_container(scene, book, subject, container, cases))
+    return found
+
+
+def _crashed(scene: Scene, trouble: Trouble) -> bool:
+    state = trouble.state
+    if state.waiting in pods.PULL_REASONS | pods.CONFIG_REASONS:
+        return False
+    ends = [end for end in (state.ended, state.last) if end is not None]
+    if any(end.out_of_memory for end in ends):
+        return False
+    probed = any(
+        "liveness probe" in event.message or "startup probe" in event.message
+        for event in scene.events_about(trouble.pod, "Killing")
+    )
+    killed = any(end.code in (pods.SIGKILL_EXIT, pods.SIGTERM_EXIT) for end in ends)
+    return not (probed and (killed or not ends))
+
+
+def _of_container(
+    scene: Scene, book: EvidenceBook, subject: Subject, container: str, cases: list[Trouble]
+) -> Hypothesis:
+    worst = max(cases, key=lambda case: case.state.restarts)
+    end = worst.state.final
+    evidence = [cite_end(book, worst, end)] if end is not None else []
+    if worst.state.waiting:
+        evidence.append(cite_waiting(book, worst))
+    last_words = ""
+    for pod, its_container, previous, lines in log_lines(scene, subject):
+        complained = complaints.complaining(lines)
+        if its_container == container and complained:
+            evidence.append(cite_log(book, pod, container, previous, complained, "complains"))
+            last_words = complained[-1][:160]
+            break
+    facts = {"container": container, "pod": worst.pod.name, "image": worst.state.image}
+    if end is not None:
+        facts["exit_code"] = str(end.code)
+    how = how_it_ended(end) if end is not None else worst.state.waiting
+    release = release_of(scene, subject)
+    failing = {case.pod for case in cases}
+    said = f", saying “{last_words}”" if last_words else ""
+    if release is not None and release.precedes(scene.onset):
+        fare = split(release, subject, failing)
+        against = []
+        if fare.old_failing:
+            against.append(
+                book.cite(
+                    EvidenceKind.STATUS,
+                    subject.ref,
+                    f"{fare.old_failing} pods of the revision before fail as well",
+                    command=commands.describe(subject.ref),
+                )
+            )
+        if fare.new_failing:
+            evidence.append(cite_release(book, subject, release))
+            direct = 0.9 if fare.old_ready else 0.8
+            return Hypothesis(
+                resource=subject.ref,
+                category=Category.CRASH_SINCE_RELEASE,
+                summary=f"container {container} of {subject.ref} crashes with {how} since "
+                f"revision {release.revision}{said}",
+                support=support(subject, direct, precedes=True),
+                evidence=tuple(evidence),
+                against=tuple(against),
+                explains=(*_EXPLAINS, Category.CRASH, Category.LIVENESS_PROBE),
+                container=container,
+                facts=facts | release.facts() | image_facts(release, container, worst.state.image),
+            )
+    restarts = [e for e in events_of(scene, subject, "BackOff") if "restarting failed" in e.message]
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.CRASH,
+        summary=f"container {container} of {subject.ref} crashes with {how}{said}",
+        support=support(subject, 0.65 if last_words or restarts else 0.55),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        container=container,
+        facts=facts,
+    )

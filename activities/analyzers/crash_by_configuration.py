@@ -1,0 +1,367 @@
+"""Programs that fail on a value of a ConfigMap or Secret that was changed before they started.
+
+The change may be hours older than the trouble: running pods do not notice, the next restart does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_end, cite_log, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import (
+    Subject,
+    Trouble,
+    log_lines,
+    service_ready,
+    subjects,
+    template_spec,
+    troubles,
+)
+from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods
+from cortexops.domain.kubernetes.references import ConfigUse, config_uses
+from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.redaction import secret_name
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.CRASH,
+    Category.CRASH_SINCE_RELEASE,
+    Category.BAD_ROLLOUT,
+    Category.READINESS_PROBE,
+    Category.LIVENESS_PROBE,
+    Category.DEPENDENCY_DOWN,
+    Category.EXTERNAL_DEPENDENCY,
+    Category.SERVICE_MISROUTED,
+)
+_BORN_TOGETHER = timedelta(minutes=2)  # objects of one deployment are applied within this span
+_RAN_WELL = 600.0  # seconds; a program that ran this long with a value can work with it
+_SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
+_LONGEST_FILE = 20_000
+
+
+class Complaint(NamedTuple):
+    """Log lines that name what a ConfigMap or Secret gives. `key` is empty when none can be told."""
+
+    key: str
+    how: str
+    pod: ResourceRef
+    container: str
+    previous: bool
+    lines: tuple[str, ...]
+    strength: float
+
+
+@analyzer("crash_by_configuration")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        failing = [
+            trouble
+            for trouble in troubles(scene, subject)
+            if trouble.state.waiting not in pods.PULL_REASONS | pods.CONFIG_REASONS
+            and not any(end and end.out_of_memory for end in (trouble.state.ended, trouble.state.last))
+        ]
+        unready = [ref for ref, pod in subject.pods if pods.is_unready(pod)]
+        if not failing and not unready:
+            continue
+        uses: dict[tuple[str, str], list[ConfigUse]] = {}
+        for use in config_uses(template_spec(subject)):
+            uses.setdefault((use.kind, use.name), []).append(use)
+        for (kind, name), its_uses in uses.items():
+            ref = scene.ref(kind, subject.ref.namespace, name)
+            hypothesis = _of_source(scene, book, subject, ref, its_uses, failing)
+            if hypothesis is not None:
+                found.append(hypothesis)
+    return found
+
+
+def _of_source(
+    scene: Scene,
+    book: EvidenceBook,
+    subject: Subject,
+    ref: ResourceRef,
+    uses: list[ConfigUse],
+    failing: list[Trouble],
+) -> Hypothesis | None:
+    obj = scene.get(ref)
+    if obj is None:
+        return None
+    readers = {use.container for use in uses}
+    cases = [trouble for trouble in failing if trouble.state.name in readers]
+    if failing and not cases:
+        return None
+    complaint = _complaint(scene, subject, obj, uses)
+    write = _change(subject, obj, complaint.key if complaint else "")
+    if write is None and complaint is None:
+        return None
+    changed = write.at if write else None
+    if changed is not None and changed > _last_start(cases, subject):
+        changed = None  # written after the failing run began: it cannot have read it
+    well = changed is not None and _ran_well_since(changed, subject, cases, readers)
+    if changed is None and (complaint is None or complaint.strength < 0.8):
+        return None
+    right = complaint is not None and _names_living_service(scene, subject, obj, complaint.key)
+    direct = _direct(complaint, changed=changed is not None, drifted=_drifted(obj, complaint))
+    if right:
+        direct = min(direct, 0.55)
+    if direct < 0.45:
+        return None
+    evidence = _evidence(book, ref, obj, write if changed else None, complaint, cases)
+    against = []
+    if well:
+        against.append(
+            book.cite(
+                EvidenceKind.STATUS,
+                subject.ref,
+                f"containers of {subject.ref} that started after {ref} was changed ran well with it",
+                command=commands.describe(subject.ref),
+            )
+        )
+    category = Category.CONFIGMAP_CHANGED if ref.kind == "ConfigMap" else Category.SECRET_CHANGED
+    facts = {ref.kind.lower(): ref.name, "key": complaint.key if complaint else ""}
+    if cases:
+        facts |= {"container": cases[0].state.name, "pod": cases[0].pod.name}
+    before = meta.applied_values(obj).get(facts["key"])
+    if before is not None and before != texts(obj, "data").get(facts["key"]) and ref.kind == "ConfigMap":
+        facts["previous_value"] = before
+    if write is not None and changed is not None:
+        facts |= {"changed_at": changed.isoformat(), "changed_by": write.manager}
+    return Hypothesis(
+        resource=ref,
+        category=category,
+        summary=_summary(ref, subject, complaint, changed, write.manager if write else "", cases),
+        support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
+        evidence=tuple(evidence),
+        against=tuple(against),
+        explains=_EXPLAINS if complaint is not None else (),
+        container=cases[0].state.name if cases else "",
+        facts={key: value for key, value in facts.items() if value},
+    )
+
+
+def _direct(complaint: Complaint | None, *, changed: bool, drifted: bool) -> float:
+    """Both signs, change and complaint, are proof; one alone is a lead."""
+    if complaint is None:
+        return 0.55 if changed else 0.0
+    if changed:
+        return 0.7 + 0.3 * complaint.strength
+    return 0.85 * complaint.strength if drifted else 0.7 * complaint.strength
+
+
+def _drifted(obj: JSON, complaint: Complaint | None) -> bool:
+    """The live value is not the one that was applied: somebody changed it by hand."""
+    applied = meta.applied_values(obj)
+    key = complaint.key if complaint else ""
+    return key in applied and applied[key] != texts(obj, "data").get(key)
+
+
+def _change(subject: Subject, obj: JSON, key: str) -> meta.Write | None:
+    """When the object (that key of it) was changed after the workload was made, as far as is recorded."""
+    write = meta.key_writes(obj).get(key) if key else None
+    write = write or meta.last_write(obj)
+    born = meta.created(obj)
+    if write is None:
+        return None
+    made = meta.created(subject.obj) or min(
+        (at for _, pod in subject.pods if (at := meta.created(pod)) is not None), default=None
+    )
+    if (
+        born is not None
+        and write.at - born <= timedelta(seconds=2)
+        and (made is None or born <= made + _BORN_TOGETHER)
+    ):
+        return None  # it was created with the workload and never touched again
+    return write
+
+
+def _last_start(cases: list[Trouble], subject: Subject) -> datetime:
+    """When the failing run began, at the latest."""
+    times = [
+        time
+        for case in cases
+        for time in (
+            case.state.running_since,
+            *(end.started for end in (case.state.ended, case.state.last) if end is not None),
+            *(end.at for end in (case.state.ended, case.state.last) if end is not None),
+        )
+        if time is not None
+    ]
+    times += [at for _, pod in subject.pods if not cases and (at := meta.created(pod)) is not None]
+    return max(times, default=datetime.max.replace(tzinfo=UTC))
+
+
+def _ran_well_since(
+    changed: datetime, subject: Subject, cases: list[Trouble], readers: Iterable[str]
+) -> bool:
+    """Whether some run that began after the change served, or lasted."""
+    serving = [
+        state
+        for _, pod in subject.pods
+        if pods.is_ready(pod)
+        for state in pods.container_states(pod)
+        if state.name in readers and state.ready
+    ]
+    if any(state.running_since is not None and state.running_since > changed for state in serving):
+        return True
+    return any(
+        end is not None
+        and end.started is not None
+        and end.started > changed
+        and (end.seconds or 0) > _RAN_WELL
+        for case in cases
+        for end in (case.state.ended, case.state.last)
+    )
+
+
+def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse]) -> Complaint | None:
+    """The strongest mention of the object's keys, variables, values or files in a complaining line."""
+    readers = {use.container for use in uses}
+    best: Complaint | None = None
+    for pod, container, previous, lines in log_lines(scene, subject):
+        if container not in readers:
+            continue
+        complaining = complaints.complaining(lines)[-40:]
+        for line in complaining:
+            named = _named(obj, uses, line)
+            if named is not None and (best is None or named[2] > best.strength):
+                best = Complaint(named[0], named[1], pod, container, previous, (line,), named[2])
+        if best is None and any(use.kind == "Secret" for use in uses):
+            refused = complaints.about_credentials(lines)
+            if refused:
+                best = Complaint("", "refused credentials", pod, container, previous, (refused[-1],), 0.7)
+    return best
+
+
+def _named(obj: JSON, uses: list[ConfigUse], line: str) -> tuple[str, str, float] | None:
+    """(key, how it is named, strength) when the line names something that the object gives."""
+    data = obj.get("data")
+    keys = list(data) if isinstance(data, dict) else []
+    values = texts(obj, "data")
+    whole = any(not use.key for use in uses)
+    taken = {use.key: use.env for use in uses if use.key}
+    for key in keys:
+        if not whole and key not in taken:
+            continue
+        for word in (taken.get(key, ""), key):
+            if len(word) >= _SHORTEST_VALUE and complaints.names(line, word):
+                return key, f"names {word}", 1.0
+    for key in keys:
+        value = values.get(key, "").strip()
+        if (whole or key in taken) and value and not secret_name(key):
+            inner = _inner(value, line) if "\n" in value else ""
+            if inner:
+                return key, f"names {inner}", 0.95
+            if "\n" not in value and _distinct(value) and value.lower() in line.lower():
+                return key, f"shows its value {value[:80]}", 0.95
+            for host in hosts.hosts_in_value(key, value) if "\n" not in value else ():
+                if complaints.names(line, host):
+                    return key, f"names its host {host}", 0.9
+    for use in uses:
+        if use.path and use.path.rstrip("/") and use.path in line:
+            return "", f"names the mounted file under {use.path}", 0.8
+    return None
+
+
+def _distinct(value: str) -> bool:
+    """A value that would not stand in a line by chance."""
+    return len(value) > _SHORTEST_VALUE and value.lower() not in (
+        "true",
+        "false",
+        "null",
+        "none",
+        "info",
+        "error",
+    )
+
+
+def _inner(value: str, line: str) -> str:
+    """A setting of a mounted file that the line names."""
+    for entry in value[:_LONGEST_FILE].splitlines():
+        name, separator, _ = entry.strip().partition("=" if "=" in entry else ":")
+        name = name.strip().strip("\"'- ")
+        if separator and len(name) > _SHORTEST_VALUE and " " not in name:
+            for word in (name, name.rpartition(".")[2]):
+                if len(word) > _SHORTEST_VALUE and complaints.names(line, word):
+                    return name
+    return ""
+
+
+def _names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -> bool:
+    """Whether the value names a Service that exists and has no ready pods: then the value is right."""
+    for host in hosts.hosts_in_value(key, texts(obj, "data").get(key, "")):
+        address = hosts.service_address(host, subject.ref.namespace)
+        if address is not None:
+            service = scene.ref("Service", *address)
+            if scene.get(service) is not None and service_ready(scene, service) == 0:
+                return True
+    return False
+
+
+def _evidence(
+    book: EvidenceBook,
+    ref: ResourceRef,
+    obj: JSON,
+    write: meta.Write | None,
+    complaint: Complaint | None,
+    cases: list[Trouble],
+) -> list[str]:
+    evidence = []
+    key = complaint.key if complaint else ""
+    value = texts(obj, "data").get(key, "")
+    shown = f"{key}: {value[:300]}" if key and ref.kind == "ConfigMap" and not secret_name(key) else ""
+    if write is not None:
+        what = f"key {key} of {ref}" if key else str(ref)
+        evidence.append(
+            book.cite(
+                EvidenceKind.CHANGE,
+                ref,
+                f"{what} was changed" + (f" by {write.manager}" if write.manager else ""),
+                at=write.at,
+                excerpt=shown,
+                command=commands.history(ref),
+            )
+        )
+    elif shown:
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG,
+                ref,
+                f"{ref} sets {key}",
+                excerpt=shown,
+                command=commands.show(ref),
+            )
+        )
+    if complaint is not None:
+        evidence.append(
+            cite_log(
+                book, complaint.pod, complaint.container, complaint.previous, complaint.lines, complaint.how
+            )
+        )
+    for case in cases[:2]:
+        end = case.state.final
+        if end is not None:
+            evidence.append(cite_end(book, case, end))
+    return evidence
+
+
+def _summary(
+    ref: ResourceRef,
+    subject: Subject,
+    complaint: Complaint | None,
+    changed: datetime | None,
+    manager: str,
+    cases: list[Trouble],
+) -> str:
+    what = f"key {complaint.key} of {ref}" if complaint and complaint.key else str(ref)
+    by = f" by {manager}" if manager else ""
+    when = f" was changed at {changed:%Y-%m-%d %H:%M:%S} UTC{by}" if changed else " holds a bad value"
+    who = f"container {cases[0].state.name} of {subject.ref}" if cases else str(subject.ref)
+    does = "fails since it started with it" if changed else "fails on it"
+    said = f": “{complaint.lines[-1][:160]}”" if complaint else ""
+    return f"{what}{when}; {who} {does}{said}"

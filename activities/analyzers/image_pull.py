@@ -1,0 +1,111 @@
+"""Images that cannot be pulled: not there, not allowed, or the registry does not answer."""
+
+from __future__ import annotations
+
+import re
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_event, cite_release, cite_waiting, events_of, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.findings import Subject, Trouble, subjects, troubles
+from cortexops.domain.kubernetes import pods
+from cortexops.domain.releases import image_facts, release_of
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.BAD_ROLLOUT,
+    Category.READINESS_PROBE,
+    Category.DEPENDENCY_DOWN,
+    Category.CRASH,
+    Category.STUCK_POD,
+    Category.SERVICE_MISROUTED,
+)
+_UNREACHABLE = re.compile(
+    r"(?i)(dial tcp|i/o timeout|no such host|connection refused|tls handshake|deadline exceeded|timeout"
+    r"|server misbehaving|network is unreachable|\b50[0234]\b|too ?many ?requests|\b429\b|rate limit|x509)"
+)
+_DENIED = re.compile(
+    r"(?i)(unauthorized|\b401\b|\b403\b|forbidden|authorization failed|authentication required|no basic auth"
+    r"|access denied|insufficient_scope|denied: requested access|failed to authorize|access to the resource)"
+)
+_MISSING = re.compile(
+    r"(?i)(not found|manifest unknown|does not exist|name unknown|no such image|notfound|couldn't parse"
+    r"|invalid reference|invalidimagename|errimageneverpull)"
+)
+
+
+@analyzer("image_pull")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        by_image: dict[tuple[str, str], list[Trouble]] = {}
+        for trouble in troubles(scene, subject):
+            if trouble.state.waiting in pods.PULL_REASONS:
+                by_image.setdefault((trouble.state.name, trouble.state.image), []).append(trouble)
+        for (container, image), cases in by_image.items():
+            found.append(_of_image(scene, book, subject, container, image, cases))
+    return found
+
+
+def _of_image(
+    scene: Scene, book: EvidenceBook, subject: Subject, container: str, image: str, cases: list[Trouble]
+) -> Hypothesis:
+    events = [
+        event
+        for event in events_of(scene, subject, "Failed", "InspectFailed", "ErrImageNeverPull")
+        if image in event.message and "pull" in event.message.lower()
+    ]
+    said = [event.message for event in events] + [case.state.waiting_message for case in cases]
+    said += [case.state.waiting for case in cases]
+    category, sure = _category(said)
+    evidence = [cite_waiting(book, cases[0])] + [cite_event(book, event) for event in events[:1]]
+    evidence += [
+        cite_event(book, event) for event in events_of(scene, subject, "FailedToRetrieveImagePullSecret")[:1]
+    ]
+    facts = {"container": container, "image": image, "pod": cases[0].pod.name}
+    release = release_of(scene, subject)
+    precedes = None
+    if release is not None:
+        facts |= image_facts(release, container, image)
+        if "previous_image" in facts:
+            facts |= release.facts()
+            evidence.append(cite_release(book, subject, release))
+            precedes = True if release.precedes(scene.onset) else None
+            if category is Category.IMAGE_PULL_DENIED and _repository(image) != _repository(
+                facts["previous_image"]
+            ):
+                sure -= 0.05  # registries deny what does not exist, too: the new repository may be a typo
+    what = {
+        Category.IMAGE_NOT_FOUND: "does not exist in the registry",
+        Category.IMAGE_PULL_DENIED: "may not be pulled with the credentials in use",
+        Category.REGISTRY_UNREACHABLE: "cannot be fetched: its registry does not answer",
+    }[category]
+    since = f" since revision {facts['revision']}" if "revision" in facts else ""
+    return Hypothesis(
+        resource=subject.ref,
+        category=category,
+        summary=f"image {image} of container {container} of {subject.ref} {what}{since}",
+        support=support(subject, sure, precedes=precedes),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        container=container,
+        facts=facts,
+    )
+
+
+def _category(said: list[str]) -> tuple[Category, float]:
+    """What the runtime's words mean, and how directly they say it."""
+    whole = "\n".join(said)
+    if _DENIED.search(whole):
+        return Category.IMAGE_PULL_DENIED, 1.0
+    if _MISSING.search(whole):
+        return Category.IMAGE_NOT_FOUND, 1.0
+    if _UNREACHABLE.search(whole):
+        return Category.REGISTRY_UNREACHABLE, 1.0
+    return Category.IMAGE_NOT_FOUND, 0.75  # only the back-off is left: most often a wrong tag
+
+
+def _repository(image: str) -> str:
+    head, _, last = image.partition("@")[0].rpartition("/")
+    return f"{head}/{last.partition(':')[0]}"

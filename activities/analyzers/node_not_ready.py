@@ -1,0 +1,136 @@
+"""Nodes that are lost or under pressure, and the pods that suffer with them."""
+
+from __future__ import annotations
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_condition, cite_event, support
+from cortexops.domain.diagnosis import Category, Hypothesis, Support
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import subjects, troubles
+from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
+
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+_EXPLAINS = (
+    Category.CRASH,
+    Category.CRASH_SINCE_RELEASE,
+    Category.BAD_ROLLOUT,
+    Category.READINESS_PROBE,
+    Category.LIVENESS_PROBE,
+    Category.DEPENDENCY_DOWN,
+    Category.EXTERNAL_DEPENDENCY,
+    Category.SCHEDULING,
+    Category.STUCK_POD,
+    Category.SERVICE_MISROUTED,
+)
+
+
+@analyzer("node_not_ready")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    if scene.target.kind == "Node":
+        node = scene.get(scene.target)
+        sure = Support(direct=1.0)
+        return _of_node(scene, book, scene.target, node, sure, [], 0) if node is not None else []
+    found: dict[ResourceRef, Hypothesis] = {}
+    for subject in subjects(scene):
+        failing = {trouble.pod for trouble in troubles(scene, subject)}
+        ill = {ref for ref, pod in subject.pods if pods.is_unready(pod) or _evicted(pod)} | failing
+        by_node: dict[ResourceRef, list[ResourceRef]] = {}
+        for ref, pod in subject.pods:
+            if ref in ill or meta.deleting_since(pod) is not None:
+                for node_ref in scene.topology.out(ref, Relation.RUNS_ON):
+                    by_node.setdefault(node_ref, []).append(ref)
+        for node_ref, victims in by_node.items():
+            node = scene.get(node_ref)
+            elsewhere = [ref for ref in ill if ref not in victims and pods.node_name(scene.get(ref) or {})]
+            direct = 1.0 if not elsewhere else 0.6
+            if node is not None and node_ref not in found:
+                sure = support(subject, direct, steps=2)
+                for hypothesis in _of_node(scene, book, node_ref, node, sure, victims, len(elsewhere)):
+                    found[node_ref] = hypothesis
+    return list(found.values())
+
+
+def _evicted(pod: JSON) -> bool:
+    return pods.phase(pod) == "Failed" and text(pod, "status", "reason") in (
+        "Evicted",
+        "NodeLost",
+        "Terminated",
+    )
+
+
+def _of_node(
+    scene: Scene,
+    book: EvidenceBook,
+    ref: ResourceRef,
+    node: JSON,
+    sure: Support,
+    victims: list[ResourceRef],
+    elsewhere: int,
+) -> list[Hypothesis]:
+    ready = meta.condition(node, "Ready")
+    taints = {text(taint, "key") for taint in objects(node, "spec", "taints")}
+    lost = ready.status in ("False", "Unknown") or bool(
+        taints & {"node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"}
+    )
+    pressures = [meta.condition(node, kind) for kind in _PRESSURES]
+    pressed = [condition for condition in pressures if condition.status == "True"]
+    if not lost and not pressed:
+        return []
+    evidence = [cite_condition(book, ref, ready)] if lost and ready.status else []
+    evidence += [cite_condition(book, ref, condition) for condition in pressed]
+    if taints and lost:
+        evidence.append(
+            book.cite(
+                EvidenceKind.STATUS,
+                ref,
+                f"{ref} carries the taints {', '.join(sorted(taints))}",
+                command=commands.describe(ref),
+            )
+        )
+    events = scene.events_about(
+        ref, "NodeNotReady", "SystemOOM", "EvictionThresholdMet", "NodeHasDiskPressure"
+    )
+    evidence += [cite_event(book, event) for event in events[:2]]
+    if victims:
+        evidence.append(
+            book.cite(
+                EvidenceKind.TOPOLOGY,
+                ref,
+                f"{len(victims)} pods in trouble run on {ref}: {', '.join(v.name for v in victims[:4])}",
+                command=f"kubectl get pods -A --field-selector spec.nodeName={ref.name}",
+            )
+        )
+    against: tuple[str, ...] = ()
+    if elsewhere:
+        against = (
+            book.cite(
+                EvidenceKind.TOPOLOGY,
+                ref,
+                f"{elsewhere} pods in the same trouble run on other nodes than {ref.name}",
+                command="kubectl get pods -A -o wide",
+            ),
+        )
+    category = Category.NODE_NOT_READY if lost else Category.NODE_PRESSURE
+    what = (
+        f"is not ready ({ready.reason or 'tainted'}{': ' + ready.message[:120] if ready.message else ''})"
+        if lost
+        else f"is under {', '.join(condition.type for condition in pressed)}"
+    )
+    since, onset = ready.since, scene.onset
+    precedes = None if since is None or not lost or ref == scene.target else (since <= onset or None)
+    return [
+        Hypothesis(
+            resource=ref,
+            category=category,
+            summary=f"{ref} {what}" + (f"; {len(victims)} pods on it suffer" if victims else ""),
+            support=sure.model_copy(update={"precedes_onset": precedes}),
+            evidence=tuple(evidence),
+            against=against,
+            explains=_EXPLAINS,
+            facts={"node": ref.name},
+        )
+    ]

@@ -1,0 +1,144 @@
+"""Containers killed at their memory limit: too low, outgrown since a release, or leaking."""
+
+from __future__ import annotations
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_end, cite_event, cite_release, events_of, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, Trouble, subjects, troubles
+from cortexops.domain.kubernetes import commands, pods
+from cortexops.domain.kubernetes.values import amount, text
+from cortexops.domain.releases import Release, image_facts, release_of
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.CRASH,
+    Category.CRASH_SINCE_RELEASE,
+    Category.LIVENESS_PROBE,
+    Category.READINESS_PROBE,
+    Category.BAD_ROLLOUT,
+    Category.DEPENDENCY_DOWN,
+    Category.EXTERNAL_DEPENDENCY,
+    Category.SERVICE_MISROUTED,
+)
+_LEAK_SECONDS = 1800.0  # a container that ran this long before each kill grew, it did not start too big
+
+
+@analyzer("out_of_memory")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        killed: dict[str, list[Trouble]] = {}
+        for trouble in troubles(scene, subject):
+            if _out_of_memory(trouble, scene):
+                killed.setdefault(trouble.state.name, []).append(trouble)
+        for container, cases in killed.items():
+            found += _of_container(scene, book, subject, container, cases)
+    return found
+
+
+def _out_of_memory(trouble: Trouble, scene: Scene) -> bool:
+    state = trouble.state
+    if any(end is not None and end.out_of_memory for end in (state.ended, state.last)):
+        return True
+    # a kill of the container's child, or a runtime that does not say so: the kernel's event tells
+    final = state.final
+    return (
+        final is not None
+        and final.code == pods.SIGKILL_EXIT
+        and any(scene.events_about(trouble.pod, "OOMKilling"))
+    )
+
+
+def _of_container(
+    scene: Scene, book: EvidenceBook, subject: Subject, container: str, cases: list[Trouble]
+) -> list[Hypothesis]:
+    worst = max(cases, key=lambda case: case.state.restarts)
+    spec = pods.spec_of(worst.obj, container)
+    limit, request = (text(spec, "resources", part, "memory") for part in ("limits", "requests"))
+    evidence = []
+    for case in sorted(cases, key=lambda c: -c.state.restarts)[:3]:
+        end = next((e for e in (case.state.ended, case.state.last) if e and e.out_of_memory), None)
+        final = end or case.state.final
+        if final is not None:
+            evidence.append(cite_end(book, case, final))
+    evidence += [cite_event(book, event) for event in events_of(scene, subject, "OOMKilling")[:1]]
+    if limit:
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG,
+                subject.ref,
+                f"container {container} has a memory limit of {limit}"
+                + (f" and requests {request}" if request else ""),
+                command=commands.show(subject.ref),
+            )
+        )
+    facts = {"container": container, "limit": limit, "request": request, "pod": worst.pod.name}
+    many = f"{len(cases)} pods" if len(cases) > 1 else "a pod"
+    base = (
+        f"container {container} of {subject.ref} is killed for exceeding its memory limit"
+        f" of {limit or 'the node'} (OOMKilled, {worst.state.restarts} restarts, {many})"
+    )
+    release = release_of(scene, subject)
+    lowered = _lowered(release, container)
+    precedes = release is not None and release.precedes(scene.onset)
+    if release is not None and precedes and (lowered or _touches_memory(release, container)):
+        evidence.append(cite_release(book, subject, release))
+        facts |= release.facts() | image_facts(release, container, worst.state.image)
+        if lowered:
+            category, why = (
+                Category.OOM_LIMIT_TOO_LOW,
+                f"; revision {release.revision} lowered it from {lowered}",
+            )
+        else:
+            category, why = Category.OOM_AFTER_RELEASE, f" since revision {release.revision}"
+        return [_hypothesis(subject, category, base + why, evidence, container, facts, precedes=True)]
+    first = _hypothesis(subject, Category.OOM_LIMIT_TOO_LOW, base, evidence, container, facts)
+    lived = [end.seconds or 0.0 for case in cases for end in (case.state.ended, case.state.last) if end]
+    if worst.state.restarts >= 2 and lived and min(lived) >= _LEAK_SECONDS:
+        summary = f"{base}, each time after running {int(min(lived) // 60)} minutes or more: it may leak"
+        leak = _hypothesis(subject, Category.MEMORY_LEAK, summary, evidence, container, facts, direct=0.6)
+        return [first, leak]
+    return [first]
+
+
+def _hypothesis(
+    subject: Subject,
+    category: Category,
+    summary: str,
+    evidence: list[str],
+    container: str,
+    facts: dict[str, str],
+    *,
+    precedes: bool | None = None,
+    direct: float = 1.0,
+) -> Hypothesis:
+    return Hypothesis(
+        resource=subject.ref,
+        category=category,
+        summary=summary,
+        support=support(subject, direct, precedes=precedes),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        container=container,
+        facts={key: value for key, value in facts.items() if value},
+    )
+
+
+def _lowered(release: Release | None, container: str) -> str:
+    """The limit before the release, when the release lowered it."""
+    if release is None:
+        return ""
+    before = release.container_before(container)
+    old = amount(before, "resources", "limits", "memory")
+    new = amount(release.container_after(container), "resources", "limits", "memory")
+    return text(before, "resources", "limits", "memory") if old and new and new < old else ""
+
+
+def _touches_memory(release: Release, container: str) -> bool:
+    """Whether the release changed this container's program or what it is told to do."""
+    before, after = release.container_before(container), release.container_after(container)
+    return any(
+        before.get(part) != after.get(part) for part in ("image", "args", "command", "env", "resources")
+    )

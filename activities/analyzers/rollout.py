@@ -1,0 +1,45 @@
+"""A new revision whose pods do not become ready, whatever the deeper reason."""
+
+from __future__ import annotations
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_condition, cite_release, cite_replicas, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.findings import Subject, subjects
+from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.releases import release_of, runs
+from cortexops.domain.scene import Scene
+
+
+@analyzer("rollout")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    return [found for subject in subjects(scene) if (found := _stuck(scene, book, subject)) is not None]
+
+
+def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    release = release_of(scene, subject)
+    if release is None:
+        return None
+    new = [pod for _, pod in subject.pods if runs(release, pod)]
+    unready = [pod for pod in new if pods.is_unready(pod)]
+    old_ready = [pod for _, pod in subject.pods if not runs(release, pod) and pods.is_ready(pod)]
+    progressing = meta.condition(subject.obj, "Progressing")
+    overdue = progressing.status == "False" and progressing.reason == "ProgressDeadlineExceeded"
+    if not unready and not overdue:
+        return None
+    ready, wanted = pods.ready_replicas(subject.obj), pods.wanted_replicas(subject.obj)
+    evidence = [cite_release(book, subject, release), cite_replicas(book, subject, ready, wanted)]
+    if overdue:
+        evidence.append(cite_condition(book, subject.ref, progressing))
+    precedes = True if release.precedes(scene.onset) else None
+    direct = 0.8 if overdue or (old_ready and not any(pods.is_ready(pod) for pod in new)) else 0.5
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.BAD_ROLLOUT,
+        summary=f"revision {release.revision} of {subject.ref} does not become ready"
+        f" ({len(unready)} of {len(new)} new pods unready, {len(old_ready)} pods of before still serve)",
+        support=support(subject, direct if precedes else direct * 0.6, precedes=precedes),
+        evidence=tuple(evidence),
+        facts=release.facts(),
+    )

@@ -1,0 +1,152 @@
+"""Pods that no node takes, and pods that a quota or an admission check refuses to let exist."""
+
+from __future__ import annotations
+
+import re
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import (
+    cite_condition,
+    cite_event,
+    cite_release,
+    cite_replicas,
+    events_of,
+    support,
+)
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, subjects
+from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.releases import changed, release_of
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.BAD_ROLLOUT,
+    Category.DEPENDENCY_DOWN,
+    Category.READINESS_PROBE,
+    Category.STUCK_POD,
+    Category.SERVICE_MISROUTED,
+)
+_QUOTA = re.compile(r"exceeded quota: ([^,\s]+)")
+_PLACEMENT = (
+    "resources",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "topologySpread",
+    "priorityClass",
+    "volumes",
+)
+
+
+@analyzer("scheduling")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        found += _unscheduled(scene, book, subject)
+        found += _refused(scene, book, subject)
+    return found
+
+
+def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
+    pending = [
+        (ref, pod, condition)
+        for ref, pod in subject.pods
+        if (condition := meta.condition(pod, "PodScheduled")).status == "False"
+        and meta.deleting_since(pod) is None
+    ]
+    if not pending:
+        return []
+    ref, pod, condition = pending[0]
+    events = scene.events_about(ref, "FailedScheduling")
+    message = condition.message or (events[0].message if events else "")
+    evidence = [cite_condition(book, ref, condition)] + [cite_event(book, event) for event in events[:1]]
+    facts = {"pod": ref.name, "message": message[:200]}
+    resource, steps = subject.ref, 0
+    claim = _unbound_claim(scene, pod)
+    if claim is not None and "persistentvolumeclaim" in message.lower():
+        resource, steps = claim, 1
+        facts["claim"] = claim.name
+        evidence.append(
+            book.cite(
+                EvidenceKind.STATUS,
+                claim,
+                f"{claim} is {text(scene.get(claim) or {}, 'status', 'phase') or 'missing'}",
+                command=commands.describe(claim),
+            )
+        )
+    precedes = None
+    release = release_of(scene, subject)
+    if release is not None and release.precedes(scene.onset) and changed(release, *_PLACEMENT):
+        precedes = True
+        facts |= release.facts()
+        evidence.append(cite_release(book, subject, release))
+    return [
+        Hypothesis(
+            resource=resource,
+            category=Category.SCHEDULING,
+            summary=f"{len(pending)} pods of {subject.ref} cannot be scheduled: {message[:200] or 'no node fits'}",
+            support=support(subject, 1.0, precedes=precedes, steps=steps),
+            evidence=tuple(evidence),
+            explains=_EXPLAINS,
+            facts=facts,
+        )
+    ]
+
+
+def _unbound_claim(scene: Scene, pod: JSON) -> ResourceRef | None:
+    for volume in objects(pod, "spec", "volumes"):
+        name = text(volume, "persistentVolumeClaim", "claimName")
+        if name:
+            ref = scene.ref("PersistentVolumeClaim", meta.namespace(pod), name)
+            if text(scene.get(ref) or {}, "status", "phase") != "Bound":
+                return ref
+    return None
+
+
+def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
+    """The controller may not create the pods: quota, limit range, an admission webhook."""
+    wanted, ready = pods.wanted_replicas(subject.obj), pods.ready_replicas(subject.obj)
+    failure = meta.condition(subject.obj, "ReplicaFailure")
+    events = events_of(scene, subject, "FailedCreate")
+    if not subject.obj or ready >= wanted or (failure.status != "True" and not events):
+        return []
+    message = failure.message if failure.status == "True" else events[0].message
+    evidence = [cite_condition(book, subject.ref, failure)] if failure.status == "True" else []
+    evidence += [cite_event(book, event) for event in events[:1]]
+    evidence.append(cite_replicas(book, subject, ready, wanted))
+    match = _QUOTA.search(message)
+    if match is None:
+        return [
+            Hypothesis(
+                resource=subject.ref,
+                category=Category.SCHEDULING,
+                summary=f"pods of {subject.ref} are refused when they are created: {message[:200]}",
+                support=support(subject, 0.9),
+                evidence=tuple(evidence),
+                explains=_EXPLAINS,
+            )
+        ]
+    quota = scene.ref("ResourceQuota", subject.ref.namespace, match.group(1))
+    evidence.append(
+        book.cite(
+            EvidenceKind.STATUS,
+            quota,
+            f"{quota} leaves no room",
+            excerpt=str((scene.get(quota) or {}).get("status") or message),
+            command=commands.describe(quota),
+        )
+    )
+    return [
+        Hypothesis(
+            resource=quota,
+            category=Category.QUOTA_EXCEEDED,
+            summary=f"{quota} is exhausted: {subject.ref} has {ready} of {wanted} pods ({message[:160]})",
+            support=support(subject, 1.0, steps=1),
+            evidence=tuple(evidence),
+            explains=(*_EXPLAINS, Category.SCHEDULING),
+            facts={"quota": quota.name},
+        )
+    ]

@@ -1,0 +1,162 @@
+"""What the target calls: Services named in its configuration and its complaints, and who is behind them.
+
+Goes on upstream where a callee is not well, so that a chain of victims ends at its cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from activities.collectors import collector
+from activities.gathering import Gathering
+from activities.workload_reading import (
+    pod_template,
+    read_configuration,
+    read_history,
+    read_logs,
+    read_pods,
+    template_labels,
+)
+from cortexops.domain.kubernetes import complaints, hosts, meta, pods, selectors
+from cortexops.domain.kubernetes.values import mapping, text, texts
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.topology import Relation
+
+_DEEPEST = 3  # calls
+_READ_CLOSELY = 2  # callees in trouble whose pods and logs are read
+_CALLEES = 12
+_WORKLOADS = ("Deployment", "StatefulSet")
+
+
+@collector("dependencies", wave=3)
+async def collect(gathering: Gathering) -> None:
+    frontier = [root for root in gathering.roots if root.kind != "Node"]
+    seen, closely = set(frontier), 0
+    called: set[ResourceRef] = set()
+    for _ in range(_DEEPEST):
+        further: list[ResourceRef] = []
+        for caller in frontier:
+            named, complained = _hosts(gathering, caller)
+            for service in await _services(gathering, caller, named, complained):
+                called.add(service)
+                for workload in await _behind(gathering, service):
+                    if workload in seen:
+                        continue
+                    seen.add(workload)
+                    suspect = _is_short(gathering.find(workload) or {}) or service in complained
+                    if suspect and closely < _READ_CLOSELY:
+                        closely += 1
+                        await _read_closely(gathering, workload, service)
+                        further.append(workload)
+        frontier = further
+    await _endpoints(gathering, called)
+
+
+def _hosts(gathering: Gathering, caller: ResourceRef) -> tuple[list[str], dict[ResourceRef, None]]:
+    """Hosts that the caller's configuration names, and hosts or Services that its logs complain about."""
+    configs = {
+        ref.name: texts(gathering.find(ref) or {}, "data")
+        for ref in gathering.connected(caller, Relation.USES_CONFIG)
+    }
+    template = pod_template(caller, gathering.find(caller) or {})
+    named = hosts.hosts_of_template(mapping(template, "spec"), configs)
+    own = {ref for ref, _ in gathering.pods_of(caller)}
+    complained: dict[str, None] = {}
+    for log in gathering.logs:
+        if log.pod in own:
+            for line in complaints.unreachable(log.lines):
+                complained.update(dict.fromkeys(hosts.hosts_in_line(line)))
+    services: dict[ResourceRef, None] = {}
+    for host in complained:
+        address = hosts.service_address(host, caller.namespace)
+        if address is not None:
+            services.setdefault(gathering.ref("Service", *address))
+    return list(dict.fromkeys([*complained, *named])), services
+
+
+async def _services(
+    gathering: Gathering, caller: ResourceRef, named: list[str], complained: dict[ResourceRef, None]
+) -> list[ResourceRef]:
+    """The Services among the hosts, complained of first; kept and connected by a CALLS edge."""
+    if not named:
+        return []
+    local = {meta.name(item): item for item in await gathering.listing("Service", caller.namespace)}
+    found: dict[ResourceRef, None] = {}
+    for host in named:
+        address = hosts.service_address(host, caller.namespace)
+        by_address = next((item for item in local.values() if text(item, "spec", "clusterIP") == host), None)
+        if by_address is not None:
+            address = (caller.namespace, meta.name(by_address))
+        if address is None:
+            continue
+        ref = gathering.ref("Service", *address)
+        service: JSON | None = None
+        if address[0] == caller.namespace:
+            service = local.get(address[1])
+        elif len(found) < _CALLEES:
+            service = await gathering.get("Service", *address, required=ref in complained)
+        if service is not None:
+            gathering.keep("Service", service)
+            found.setdefault(ref)
+            if by_address is not None:
+                complained.setdefault(ref)
+            gathering.connect(caller, Relation.CALLS, ref)
+    own = {e for e in found if caller in gathering.connected(e, Relation.SELECTS)}
+    ordered = [ref for ref in found if ref in complained] + [ref for ref in found if ref not in complained]
+    return [ref for ref in ordered if ref not in own][:_CALLEES]
+
+
+async def _behind(gathering: Gathering, service: ResourceRef) -> list[ResourceRef]:
+    """The workloads whose template a Service selects."""
+    selector = texts(gathering.find(service) or {}, "spec", "selector")
+    if not selector:
+        return []
+    lists = await asyncio.gather(*(gathering.listing(kind, service.namespace) for kind in _WORKLOADS))
+    found = []
+    for kind, items in zip(_WORKLOADS, lists, strict=True):
+        for item in items:
+            ref = meta.ref_of(service.cluster, kind, item)
+            if selectors.equals(selector, template_labels(ref, item)):
+                gathering.keep(kind, item)
+                gathering.connect(service, Relation.SELECTS, ref)
+                found.append(ref)
+    return found
+
+
+def _is_short(workload: JSON) -> bool:
+    return pods.ready_replicas(workload) < max(1, pods.wanted_replicas(workload))
+
+
+async def _read_closely(gathering: Gathering, workload: ResourceRef, service: ResourceRef) -> None:
+    if pods.wanted_replicas(gathering.find(workload) or {}) == 0:
+        return
+    await asyncio.gather(
+        read_pods(gathering, workload),
+        read_history(gathering, workload),
+        read_configuration(gathering, workload),
+    )
+    await read_logs(gathering, workload, most=1)
+    selector = texts(gathering.find(service) or {}, "spec", "selector")
+    for ref, pod in gathering.pods_of(workload):
+        if selectors.equals(selector, meta.labels(pod)):
+            gathering.connect(service, Relation.SELECTS, ref)
+        node = pods.node_name(pod)
+        if node:
+            gathering.connect(ref, Relation.RUNS_ON, gathering.ref("Node", "", node))
+    if workload.namespace not in {root.namespace for root in gathering.roots}:
+        for event in await gathering.listing("Event", workload.namespace):
+            gathering.add_event(event)
+
+
+async def _endpoints(gathering: Gathering, called: set[ResourceRef]) -> None:
+    """The addresses behind the target's own Services and those that it calls, one list a namespace."""
+    by_namespace: dict[str, set[str]] = {}
+    own = {ref for root in gathering.roots for ref in gathering.selecting(root)}
+    if gathering.target.kind == "Service":
+        own.add(gathering.target)
+    for ref in called | own:
+        by_namespace.setdefault(ref.namespace, set()).add(ref.name)
+    for namespace, names in sorted(by_namespace.items()):
+        query = f"kubernetes.io/service-name in ({','.join(sorted(names)[:_CALLEES])})"
+        for item in await gathering.listing("EndpointSlice", namespace, labels=query):
+            gathering.keep("EndpointSlice", item)

@@ -1,0 +1,46 @@
+"""Nodes: those under the target's pods, and the others, which bound what may be scheduled."""
+
+from __future__ import annotations
+
+import asyncio
+
+from activities.collectors import collector
+from activities.collectors.events import about
+from activities.gathering import Gathering
+from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.resource import JSON
+from cortexops.domain.topology import Relation
+
+_LISTED = 100
+_BY_NAME = 2
+_NODE_EVENTS = "default"
+
+
+@collector("nodes", wave=2)
+async def collect(gathering: Gathering) -> None:
+    if gathering.target.kind == "Node":
+        return
+    for node in await gathering.listing("Node", most=_LISTED):
+        gathering.keep("Node", node)
+    under: dict[str, int] = {}
+    for root in gathering.roots:
+        for ref, pod in gathering.pods_of(root):
+            name = pods.node_name(pod)
+            if name:
+                gathering.connect(ref, Relation.RUNS_ON, gathering.ref("Node", "", name))
+                under[name] = under.get(name, 0) + (10 if pods.is_unready(pod) else 1)
+    names = sorted(under, key=lambda name: (-under[name], name))
+    missing = [name for name in names if gathering.find(gathering.ref("Node", "", name)) is None]
+    await asyncio.gather(*(gathering.get("Node", "", name) for name in missing[:_BY_NAME]))
+    ill = [gathering.ref("Node", "", name) for name in names]
+    ill = [ref for ref in ill if _is_ill(gathering.find(ref))]
+    await about(gathering, ill[:1], _NODE_EVENTS)
+
+
+def _is_ill(node: JSON | None) -> bool:
+    if node is None:
+        return False
+    if meta.condition(node, "Ready").status not in ("True", ""):
+        return True
+    pressures = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+    return any(meta.condition(node, kind).status == "True" for kind in pressures)

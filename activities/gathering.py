@@ -1,0 +1,278 @@
+"""Reading for one investigation: every answer once, every failure a gap, secrets dropped on arrival."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound
+from cortexops.domain.evidence import Gap, GapReason
+from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes.values import mapping, moment, number, text
+from cortexops.domain.redaction import redact
+from cortexops.domain.resource import JSON, KINDS, ResourceRef
+from cortexops.domain.scene import EventFact, LogExcerpt, Scene
+from cortexops.domain.signal import Signal
+from cortexops.domain.topology import Edge, Relation, Topology, topology
+from cortexops.ports.cluster import ReadableCluster
+
+MOST_LISTED = 500
+"""Objects of one kind that one investigation reads: one page, so one request."""
+_MOST_EVENTS_KEPT = 200
+_LONGEST_LINE = 2000  # characters
+_LOG_LINES = 200
+
+T = TypeVar("T")
+
+
+class Reads:
+    """Reads of one cluster, each sent once however many ask for it. Shared by investigations of one alert."""
+
+    def __init__(self, cluster: ReadableCluster) -> None:
+        self.cluster = cluster
+        self._pending: dict[tuple[str, ...], asyncio.Task[Any]] = {}
+
+    async def once(self, key: tuple[str, ...], call: Callable[[], Awaitable[T]]) -> T:
+        """The answer to this call, from the one request that is sent for it."""
+
+        async def run() -> T:
+            return await call()
+
+        if key not in self._pending:
+            self._pending[key] = asyncio.create_task(run())
+        # shielded: one asker's time running out must not take the answer from the others
+        found: T = await asyncio.shield(self._pending[key])
+        return found
+
+    async def close(self) -> None:
+        """End what is still under way and take note of every outcome."""
+        for task in self._pending.values():
+            task.cancel()
+        await asyncio.gather(*self._pending.values(), return_exceptions=True)
+        self._pending.clear()
+
+
+class Gathering:
+    """What has been collected around one target so far. Collectors add to it."""
+
+    def __init__(self, reads: Reads, target: ResourceRef, signals: Iterable[Signal] = ()) -> None:
+        self.target = target
+        self.signals = tuple(signals)
+        self.roots: list[ResourceRef] = []
+        """The workloads (or the node) that the target stands for, found first."""
+        self.objects: dict[str, JSON] = {}
+        self.events_cut: set[str] = set()
+        """Namespaces whose events did not fit into one page: there, ask by object."""
+        self._reads = reads
+        self._edges: dict[Edge, None] = {}
+        self._events: dict[tuple[str, str, str, str], EventFact] = {}
+        self._logs: dict[tuple[str, str, bool], LogExcerpt] = {}
+        self._gaps: dict[tuple[GapReason, str], Gap] = {}
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def get(self, kind: str, namespace: str, name: str, *, required: bool = False) -> JSON | None:
+        """One object, kept in the scene; None (and a gap, where that tells something) when it is not there."""
+        what = f"get {_plural(kind)}/{name}" + (f" in namespace {namespace}" if namespace else "")
+        key = ("get", kind, namespace, name)
+        obj = await self._ask(
+            key, what, lambda: self._reads.cluster.get(kind, namespace, name), missing=required
+        )
+        return None if obj is None else self.keep(kind, obj)
+
+    async def listing(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", most: int = MOST_LISTED
+    ) -> list[JSON]:
+        """Objects of a kind in one request; a gap tells when there were more. They are not kept by this."""
+        what = f"list {_plural(kind)}" + (f" in namespace {namespace}" if namespace else "")
+        key = ("list", kind, namespace, labels, fields)
+        found = await self._ask(
+            key,
+            what,
+            lambda: self._reads.cluster.list(
+                kind, namespace, labels=labels, fields=fields, limit=most, most=most
+            ),
+        )
+        if found is None:
+            return []
+        if found.cut:
+            if kind == "Event":
+                self.events_cut.add(namespace)
+            else:
+                self.gap(GapReason.CUT, what, f"only the first {most} were read")
+        return list(found.items)
+
+    async def log(self, pod: ResourceRef, container: str, *, previous: bool) -> bool:
+        """The last lines of a container, masked, kept in the scene; whether there were any."""
+        what = f"get pods/log in namespace {pod.namespace}"
+        key = ("log", pod.key, container, str(previous))
+        found = await self._ask(
+            key,
+            what,
+            lambda: self._reads.cluster.logs(
+                pod.namespace, pod.name, container, previous=previous, tail_lines=_LOG_LINES
+            ),
+            quiet=(InvalidInput, NotFound),  # no such run: the container has not started, or only once
+        )
+        if not found or not found.strip():
+            return False
+        masked = redact(found).text
+        lines = tuple(line[:_LONGEST_LINE] for line in masked.splitlines() if line.strip())
+        self._logs[pod.key, container, previous] = LogExcerpt(
+            pod=pod, container=container, previous=previous, lines=lines
+        )
+        return True
+
+    async def _ask(
+        self,
+        key: tuple[str, ...],
+        what: str,
+        call: Callable[[], Awaitable[T]],
+        *,
+        missing: bool = False,
+        quiet: tuple[type[CortexError], ...] = (),
+    ) -> T | None:
+        try:
+            return await self._reads.once(key, call)
+        except Forbidden as error:
+            self.gap(GapReason.FORBIDDEN, what, str(error))
+        except NotFound as error:
+            if missing and not isinstance(error, quiet):
+                self.gap(GapReason.NO_DATA, what, str(error))
+        except InvalidInput as error:  # a kind that this server does not serve, or a name that cannot be one
+            if not isinstance(error, quiet):
+                self.gap(GapReason.NO_DATA, what, str(error))
+        except CortexError as error:
+            if not isinstance(error, quiet):
+                self.gap(GapReason.ERROR, what, str(error))
+        return None
+
+    # -- adding ------------------------------------------------------------------------------------
+
+    def ref(self, kind: str, namespace: str, name: str) -> ResourceRef:
+        return ResourceRef(cluster=self.target.cluster, kind=kind, namespace=namespace, name=name)
+
+    def keep(self, kind: str, obj: JSON) -> JSON:
+        """Put an object into the scene, without what is secret or only large."""
+        obj = slim(kind, {"kind": kind} | obj)
+        ref = meta.ref_of(self.target.cluster, kind, obj)
+        if ref.name:
+            self.objects[ref.key] = obj
+        return obj
+
+    def find(self, ref: ResourceRef) -> JSON | None:
+        return self.objects.get(ref.key)
+
+    def connect(self, source: ResourceRef, relation: Relation, target: ResourceRef) -> None:
+        self._edges.setdefault(Edge(source=source, relation=relation, target=target))
+
+    def connected(self, source: ResourceRef, *relations: Relation) -> list[ResourceRef]:
+        return [e.target for e in self._edges if e.source == source and e.relation in relations]
+
+    def selecting(self, workload: ResourceRef) -> list[ResourceRef]:
+        """The Services that select the workload."""
+        return [e.source for e in self._edges if e.target == workload and e.relation is Relation.SELECTS]
+
+    def pods_of(self, workload: ResourceRef) -> list[tuple[ResourceRef, JSON]]:
+        """The pods collected for a workload."""
+        found: list[tuple[ResourceRef, JSON]] = []
+        for ref in [workload, *self.scene_topology().descendants(workload)]:
+            obj = self.find(ref)
+            if ref.kind == "Pod" and obj is not None:
+                found.append((ref, obj))
+        return found
+
+    def scene_topology(self) -> Topology:
+        return topology(self._edges)
+
+    @property
+    def logs(self) -> list[LogExcerpt]:
+        return list(self._logs.values())
+
+    def gap(self, reason: GapReason, what: str, detail: str = "") -> None:
+        self._gaps.setdefault((reason, what), Gap(reason=reason, what=what, detail=detail[:300]))
+
+    def add_event(self, event: JSON) -> None:
+        fact = event_fact(self.target.cluster, event)
+        if fact is not None:
+            key = (fact.about.key, fact.reason, fact.message, text(event, "metadata", "name"))
+            self._events[key] = fact
+
+    def scene(self, *, environment: str, now: datetime, onset: datetime) -> Scene:
+        """Everything collected up to now."""
+        stems = tuple(f"{root.name}-" for root in self.roots if root.kind != "Node")
+        events = [
+            fact
+            for fact in self._events.values()
+            if fact.about.key in self.objects
+            or (fact.about.name.startswith(stems) and fact.about.kind in ("Pod", "ReplicaSet", "Job"))
+        ]
+        events.sort(key=lambda e: (e.type != "Warning", -(e.last.timestamp() if e.last else 0.0)))
+        masked = [
+            fact.model_copy(update={"message": redact(fact.message).text})
+            for fact in events[:_MOST_EVENTS_KEPT]
+        ]
+        return Scene(
+            cluster=self.target.cluster,
+            environment=environment,
+            target=self.target,
+            now=now,
+            onset=onset,
+            signals=self.signals,
+            objects=dict(self.objects),
+            topology=self.scene_topology(),
+            events=tuple(masked),
+            logs=tuple(self._logs.values()),
+            gaps=tuple(self._gaps.values()),
+        )
+
+
+def _plural(kind: str) -> str:
+    return KINDS[kind].plural if kind in KINDS else kind.lower()
+
+
+def slim(kind: str, obj: JSON) -> JSON:
+    """The object without a Secret's values, and without bookkeeping of kinds that exist by the thousand."""
+    slimmed = dict(obj)
+    if kind == "Secret":
+        slimmed.pop("stringData", None)
+        slimmed["data"] = dict.fromkeys(mapping(obj, "data"), "")
+        metadata = dict(mapping(obj, "metadata"))
+        metadata["annotations"] = {
+            key: value for key, value in mapping(metadata, "annotations").items() if "last-applied" not in key
+        }
+        slimmed["metadata"] = metadata
+    elif kind == "Pod":
+        slimmed["metadata"] = {k: v for k, v in mapping(obj, "metadata").items() if k != "managedFields"}
+    elif kind == "Node":
+        slimmed["metadata"] = {k: v for k, v in mapping(obj, "metadata").items() if k != "managedFields"}
+        slimmed["status"] = {k: v for k, v in mapping(obj, "status").items() if k != "images"}
+    return slimmed
+
+
+def event_fact(cluster: str, event: JSON) -> EventFact | None:
+    """A core/v1 Event, old or new style of counting, as a fact."""
+    about = mapping(event, "involvedObject")
+    if not text(about, "name") or not text(about, "kind"):
+        return None
+    kind = text(about, "kind")
+    namespaced = KINDS[kind].namespaced if kind in KINDS else True
+    born = moment(event, "metadata", "creationTimestamp")
+    first = moment(event, "firstTimestamp") or moment(event, "eventTime") or born
+    last = moment(event, "lastTimestamp") or moment(event, "series", "lastObservedTime") or first
+    return EventFact(
+        about=ResourceRef(
+            cluster=cluster,
+            kind=kind,
+            namespace=text(about, "namespace") if namespaced else "",
+            name=text(about, "name"),
+        ),
+        type=text(event, "type"),
+        reason=text(event, "reason"),
+        message=text(event, "message"),
+        count=max(number(event, "count"), number(event, "series", "count"), 1),
+        first=first,
+        last=last,
+    )

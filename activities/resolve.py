@@ -1,0 +1,156 @@
+"""From the object that an alert names to the workload or node that it stands for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from activities.gathering import Gathering
+from cortexops.domain.kubernetes import meta, selectors
+from cortexops.domain.kubernetes.values import mapping, objects, text, texts
+from cortexops.domain.resource import JSON, KINDS, ResourceRef
+from cortexops.domain.topology import Relation
+
+_HIGHEST = 4  # owners above one another; a Job's pod of a CronJob has two
+_STATEFUL_POD = re.compile(r"^(?P<set>.+)-\d+$")
+_PLACES = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+async def resolve(gathering: Gathering) -> list[ResourceRef]:
+    """Fill `gathering.roots`: the workloads (or the node) that the target stands for; none when it is gone.
+
+    What is read on the way is kept in the gathering with its owner edges.
+    """
+    target = gathering.target
+    if target.kind not in KINDS:
+        gathering.roots = await _by_name(gathering, target)
+        return gathering.roots
+    obj = await gathering.get(target.kind, target.namespace, target.name, required=True)
+    if obj is None:
+        gathering.roots = await _gone(gathering, target)
+    elif target.kind in ("Node", "Deployment", "StatefulSet", "DaemonSet", "CronJob"):
+        gathering.roots = [target]
+    elif target.kind == "Service":
+        gathering.roots = await _behind(gathering, target, obj)
+    elif target.kind == "Ingress":
+        gathering.roots = await _routed(gathering, target, obj)
+    elif target.kind == "HorizontalPodAutoscaler":
+        scaled = mapping(obj, "spec", "scaleTargetRef")
+        ref = gathering.ref(text(scaled, "kind"), target.namespace, text(scaled, "name"))
+        found = ref.kind in KINDS and await gathering.get(ref.kind, ref.namespace, ref.name, required=True)
+        gathering.roots = [ref] if found else []
+        if found:
+            gathering.connect(target, Relation.SCALES, ref)
+    else:
+        gathering.roots = [await climb(gathering, target, obj)]
+    return gathering.roots
+
+
+async def climb(gathering: Gathering, ref: ResourceRef, obj: JSON) -> ResourceRef:
+    """The topmost owner that can be read."""
+    for _ in range(_HIGHEST):
+        shortcut = await _deployment_of(gathering, ref, obj)
+        if shortcut is not None:
+            return shortcut
+        owner = meta.owner(obj)
+        if owner is None or owner[0] not in KINDS or owner[0] == "Node":  # static pods belong to a node
+            return ref
+        above = gathering.ref(owner[0], ref.namespace, owner[1])
+        gathering.connect(above, Relation.OWNS, ref)
+        found = gathering.find(above) or await gathering.get(above.kind, above.namespace, above.name)
+        ref = above
+        if found is None:
+            return ref
+        obj = found
+    return ref
+
+
+async def _deployment_of(gathering: Gathering, ref: ResourceRef, obj: JSON) -> ResourceRef | None:
+    """A Deployment's pod names it twice: by its ReplicaSet's name and by the hash in its label."""
+    owner, suffix = meta.owner(obj), meta.labels(obj).get("pod-template-hash", "")
+    if ref.kind != "Pod" or owner is None or owner[0] != "ReplicaSet" or not suffix:
+        return None
+    name = owner[1].removesuffix(f"-{suffix}")
+    deployment = gathering.ref("Deployment", ref.namespace, name)
+    if name == owner[1] or await gathering.get("Deployment", ref.namespace, name) is None:
+        return None
+    replica_set = gathering.ref("ReplicaSet", ref.namespace, owner[1])
+    gathering.connect(replica_set, Relation.OWNS, ref)
+    gathering.connect(deployment, Relation.OWNS, replica_set)
+    return deployment
+
+
+async def _gone(gathering: Gathering, target: ResourceRef) -> list[ResourceRef]:
+    """Where a pod or ReplicaSet has been replaced since the alert, its name still tells the workload's."""
+    parts = target.name.split("-")
+    candidates: list[ResourceRef] = []
+    if target.kind == "Pod":
+        if len(parts) >= 3:
+            candidates.append(gathering.ref("Deployment", target.namespace, "-".join(parts[:-2])))
+        if _STATEFUL_POD.match(target.name):
+            candidates.insert(0, gathering.ref("StatefulSet", target.namespace, "-".join(parts[:-1])))
+        elif len(parts) >= 2:
+            candidates.append(gathering.ref("DaemonSet", target.namespace, "-".join(parts[:-1])))
+    elif target.kind == "ReplicaSet" and len(parts) >= 2:
+        candidates.append(gathering.ref("Deployment", target.namespace, "-".join(parts[:-1])))
+    for ref in candidates:
+        if await gathering.get(ref.kind, ref.namespace, ref.name) is not None:
+            gathering.connect(ref, Relation.OWNS, target)
+            return [ref]
+    return []
+
+
+async def _by_name(gathering: Gathering, target: ResourceRef) -> list[ResourceRef]:
+    """An alert about something that is no Kubernetes kind (a service, a job name): the workload so called."""
+    if not target.namespace:
+        return []
+    refs = [gathering.ref(kind, target.namespace, target.name) for kind in _PLACES]
+    found = await asyncio.gather(*(gathering.get(r.kind, r.namespace, r.name) for r in refs))
+    return [ref for ref, obj in zip(refs, found, strict=True) if obj is not None]
+
+
+async def _behind(gathering: Gathering, service: ResourceRef, obj: JSON) -> list[ResourceRef]:
+    """The workloads whose templates a Service selects; failing that, those of its pods or of its name."""
+    selector = texts(obj, "spec", "selector")
+    kinds = ("Deployment", "StatefulSet", "DaemonSet")
+    lists = await asyncio.gather(*(gathering.listing(kind, service.namespace) for kind in kinds))
+    found: list[ResourceRef] = []
+    for kind, items in zip(kinds, lists, strict=True):
+        for item in items:
+            ref = meta.ref_of(service.cluster, kind, item)
+            if selectors.equals(selector, texts(item, "spec", "template", "metadata", "labels")):
+                gathering.keep(kind, item)
+                gathering.connect(service, Relation.SELECTS, ref)
+                found.append(ref)
+    if found:
+        return found
+    if selector:
+        pods = await gathering.listing(
+            "Pod", service.namespace, labels=selectors.simple_query(selector), most=20
+        )
+        for pod in pods[:1]:
+            kept = gathering.keep("Pod", pod)
+            ref = meta.ref_of(service.cluster, "Pod", kept)
+            gathering.connect(service, Relation.SELECTS, ref)
+            return [await climb(gathering, ref, kept)]
+    return await _by_name(gathering, service)
+
+
+async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list[ResourceRef]:
+    found: list[ResourceRef] = []
+    for name in backends(obj)[:3]:
+        service = gathering.ref("Service", ingress.namespace, name)
+        gathering.connect(ingress, Relation.ROUTES_TO, service)
+        live = await gathering.get("Service", ingress.namespace, name)
+        if live is not None:
+            found += await _behind(gathering, service, live)
+    return list(dict.fromkeys(found))
+
+
+def backends(ingress: JSON) -> list[str]:
+    """Names of the Services that an Ingress routes to."""
+    names = [text(ingress, "spec", "defaultBackend", "service", "name")]
+    for rule in objects(ingress, "spec", "rules"):
+        for path in objects(rule, "http", "paths"):
+            names.append(text(path, "backend", "service", "name"))
+    return [name for name in dict.fromkeys(names) if name]

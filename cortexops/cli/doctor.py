@@ -1,0 +1,147 @@
+"""`cortexops doctor`: what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cortexops
+from cortexops.cli.common import settings
+from cortexops.domain.errors import CortexError, TemporaryError
+
+PACKAGES = ("workflows", "activities", "workers", "ingest", "console", "sandbox")
+"""Top-level names that other distributions use too: whichever is installed last wins."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    ok: bool
+    what: str
+    detail: str
+    remedy: str = ""
+
+
+def packages() -> list[Finding]:
+    """Whether each top-level package is ours: it must stand beside the `cortexops` package."""
+    home = Path(cortexops.__file__).resolve().parent.parent
+    findings = []
+    for name in PACKAGES:
+        module = importlib.import_module(name)
+        file = Path(module.__file__ or "").resolve()
+        ours = file.parent.parent == home
+        findings.append(
+            Finding(
+                ours,
+                f"package {name}",
+                str(file),
+                ""
+                if ours
+                else "another distribution installed this name: use a virtual environment of our own",
+            )
+        )
+    return findings
+
+
+def python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    return Finding(good, "Python", sys.version.split()[0], "" if good else "use Python 3.11 or newer")
+
+
+def extras() -> Finding:
+    from sandbox.engines.extra import require_extra
+
+    try:
+        require_extra()
+    except CortexError as error:
+        return Finding(False, "embedded engines", str(error), "pip install 'cortexops[embedded]'")
+    return Finding(True, "embedded engines", "installed")
+
+
+async def _reach(what: str, remedy: str, probe: Callable[[], Awaitable[str | None]]) -> Finding:
+    try:
+        async with asyncio.timeout(6):
+            problem = await probe()
+    except TimeoutError:
+        problem = "does not answer within 6 s"
+    except CortexError as error:
+        problem = str(error)
+    return Finding(problem is None, what, problem or "answers", "" if problem is None else remedy)
+
+
+async def examine() -> list[Finding]:
+    """Everything that can be checked from here. Raises `InvalidInput` for settings that are wrong."""
+    configured = settings()
+
+    async def temporal() -> str | None:
+        from cortexops.adapters.temporal import connect
+
+        await connect(configured.temporal)
+        return None
+
+    async def postgres() -> str | None:
+        from cortexops.adapters.postgres import PostgresStore
+
+        store = await PostgresStore.connect(configured.postgres.dsn.get_secret_value())
+        try:
+            left = await store.unfinished()
+        finally:
+            await store.close()
+        return f"{len(left)} changes are half done: cortexops incidents show …" if left else None
+
+    async def nats() -> str | None:
+        from cortexops.adapters.nats import JetStreamBus
+
+        bus = await JetStreamBus.connect(configured.nats)
+        try:
+            return await bus.health()
+        finally:
+            await bus.close()
+
+    async def policy() -> str | None:
+        from cortexops.adapters.policy import build_policy
+
+        engine = build_policy(configured.policy)
+        try:
+            return await engine.health()
+        finally:
+            await engine.close()
+
+    findings = [python(), *packages(), extras()]
+    findings += await asyncio.gather(
+        _reach("Temporal", "start it, or run `cortexops up`; settings: temporal.address", temporal),
+        _reach("Postgres", "start it and run `cortexops migrate`; settings: postgres.dsn", postgres),
+        _reach("NATS", "start it; settings: nats.url", nats),
+        _reach("policy", "mend the bundle; settings: policy", policy),
+    )
+    for cluster in configured.clusters:
+
+        async def reach(
+            kubeconfig: Path | None = cluster.kubeconfig, context: str | None = cluster.context
+        ) -> str | None:
+            from cortexops.adapters.kubernetes import KubernetesCluster
+
+            client = await KubernetesCluster.connect(
+                "doctor",
+                kubeconfig=str(kubeconfig) if kubeconfig else None,
+                context=context,
+                request_timeout=4,
+            )
+            try:
+                await client.version()
+                if not await client.may("list", "Pod"):
+                    raise TemporaryError("the reading identity may not list pods: see `cortexops rbac`")
+            finally:
+                await client.close()
+            return None
+
+        findings.append(
+            await _reach(f"cluster {cluster.name}", "check kubeconfig and context of this cluster", reach)
+        )
+    if not configured.clusters:
+        findings.append(Finding(False, "clusters", "none is configured", "settings: clusters"))
+    return findings

@@ -1,0 +1,103 @@
+"""From hypotheses to the diagnosis: verdict, onset, who is affected, what was examined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from cortexops.domain.correlation import severity_of
+from cortexops.domain.diagnosis import Diagnosis, Hypothesis, Verdict, rank, verdict_of
+from cortexops.domain.evidence import Evidence, GapReason
+from cortexops.domain.findings import alerted_at, failed_before, is_troubled, own_subjects, roots, troubles
+from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.signal import Severity
+from cortexops.domain.topology import Relation
+
+MOST_EVIDENCE = 60
+_MOST_HYPOTHESES = 8
+_MOST_REFS = 100
+_LEAST_CONFIDENCE = 0.15
+_EARLIEST = timedelta(days=7)  # before the alert; an older sign belongs to other trouble
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+def onset_of(scene: Scene) -> datetime:
+    """The earliest sign of the trouble: the alert, or what statuses and events show before it."""
+    alerted = alerted_at(scene)
+    times = [alerted]
+    for subject in own_subjects(scene):
+        sign = failed_before(scene, subject)
+        if sign is not None:
+            times.append(sign)
+    if scene.target.kind == "Node":
+        ready = meta.condition(scene.get(scene.target) or {}, "Ready")
+        if ready.status != "True" and ready.since is not None:
+            times.append(ready.since)
+    return min(time for time in times if time >= alerted - _EARLIEST)
+
+
+def is_healthy(scene: Scene) -> bool:
+    """Everything that the target needs was seen, and is well. What was not seen is not called healthy."""
+    if scene.target.kind == "Node":
+        node = scene.get(scene.target) or {}
+        return meta.condition(node, "Ready").status == "True" and not any(
+            meta.condition(node, kind).status == "True" for kind in _PRESSURES
+        )
+    own = own_subjects(scene)
+    unseen = any(
+        gap.reason is not GapReason.NO_DATA and gap.what.startswith(("list pods ", "get pods/"))
+        for gap in scene.gaps
+    )
+    return bool(own) and not unseen and all(s.obj and not is_troubled(scene, s) for s in own)
+
+
+def conclude(
+    scene: Scene, hypotheses: list[Hypothesis], evidence: Sequence[Evidence], similar: Sequence[str] = ()
+) -> Diagnosis:
+    """Rank the hypotheses and say how sure the leading one is. Evidence that nothing cites is left out."""
+    ranked = [h for h in rank(hypotheses) if h.confidence >= _LEAST_CONFIDENCE][:_MOST_HYPOTHESES]
+    verdict = verdict_of(ranked, healthy=is_healthy(scene))
+    cited = {id for h in ranked for id in (*h.evidence, *h.against)}
+    lead = set(ranked[0].evidence + ranked[0].against) if ranked else set()
+    kept = sorted((e for e in evidence if e.id in cited), key=lambda e: (e.id not in lead, int(e.id[1:])))
+    return Diagnosis(
+        target=scene.target,
+        verdict=verdict,
+        hypotheses=tuple(ranked),
+        evidence=tuple(kept[:MOST_EVIDENCE]),
+        gaps=scene.gaps,
+        affected=tuple(_affected(scene, verdict)),
+        examined=tuple(_examined(scene)),
+        onset=scene.onset,
+        severity=severity_of(list(scene.signals)) if scene.signals else Severity.MEDIUM,
+        similar=tuple(similar),
+    )
+
+
+def _affected(scene: Scene, verdict: Verdict) -> list[ResourceRef]:
+    """The workloads in trouble, their failing pods, and who depends on them."""
+    if verdict is Verdict.HEALTHY:
+        return []
+    found: dict[ResourceRef, None] = dict.fromkeys(roots(scene) or [scene.target])
+    for subject in own_subjects(scene):
+        found.update(dict.fromkeys(trouble.pod for trouble in troubles(scene, subject)))
+        found.update(dict.fromkeys(ref for ref, pod in subject.pods if pods.is_unready(pod)))
+        found.update(dict.fromkeys(scene.topology.dependents(subject.ref)))
+    if scene.target.kind == "Node":
+        found = {scene.target: None}
+        for ref in scene.topology.into(scene.target, Relation.RUNS_ON):
+            if pods.is_unready(scene.get(ref) or {}):
+                found.setdefault(ref)
+    return list(found)[:_MOST_REFS]
+
+
+def _examined(scene: Scene) -> list[ResourceRef]:
+    """Every object that was read, the nearest to the target first."""
+    distances = scene.topology.distances(scene.target)
+    refs = []
+    for key in scene.objects:
+        cluster, namespace, kind, name = key.split(":", 3)
+        refs.append(ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name))
+    return sorted(refs, key=lambda ref: (distances.get(ref, 99), str(ref)))[:_MOST_REFS]

@@ -1,0 +1,281 @@
+"""The report of one-shot investigations: one JSON contract (`cortexops.investigation/v1`), text, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from cortexops.domain.action import Candidate
+from cortexops.domain.correlation import title_of
+from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Verdict
+from cortexops.domain.evidence import Evidence, GapReason
+from cortexops.domain.ids import incident_key
+from cortexops.domain.manual import by_hand
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.signal import Severity, Signal
+
+SCHEMA = "cortexops.investigation/v1"
+_MOST_EVIDENCE = 60
+
+
+class Result(NamedTuple):
+    """One investigation: whom it was about, what it found, what could be done."""
+
+    subject: ResourceRef
+    signals: tuple[Signal, ...]
+    diagnosis: Diagnosis
+    candidates: tuple[Candidate, ...] = ()
+
+
+def group(results: Sequence[Result]) -> list[list[Result]]:
+    """Results with the same root cause are one incident; the surest comes first in each.
+
+    The same object blamed by name only ("it does not answer") and with its own cause is one incident, too.
+    """
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    specific = {
+        cause.resource.key: cause.category
+        for result in results
+        if (cause := result.diagnosis.cause) is not None and cause.category is not Category.DEPENDENCY_DOWN
+    }
+    for result in results:
+        cause = result.diagnosis.cause
+        if cause is None:
+            key: tuple[str, ...] = ("", result.subject.key)
+        else:
+            category = cause.category
+            if category is Category.DEPENDENCY_DOWN:
+                category = specific.get(cause.resource.key, category)
+            key = (cause.resource.key, category)
+        groups.setdefault(key, []).append(result)
+    for members in groups.values():
+        members.sort(key=lambda r: (-_confidence(r.diagnosis), r.subject.key))
+    return sorted(groups.values(), key=lambda g: (-_severity(g).rank, g[0].subject.key))
+
+
+def _confidence(diagnosis: Diagnosis) -> float:
+    return diagnosis.cause.confidence if diagnosis.cause else 0.0
+
+
+def _severity(members: Sequence[Result]) -> Severity:
+    return Severity.worst([result.diagnosis.severity for result in members])
+
+
+def investigation_report(
+    results: Sequence[Result], *, duration_seconds: float, api_requests: int
+) -> dict[str, Any]:
+    """The documented JSON. Every cause in it cites evidence by id."""
+    return {
+        "schema": SCHEMA,
+        "llm_used": any(result.diagnosis.llm_used for result in results),
+        "duration_seconds": round(duration_seconds, 3),
+        "api_requests": api_requests,
+        "incidents": [_incident(members) for members in group(results)],
+    }
+
+
+def _ref(ref: ResourceRef) -> dict[str, str]:
+    return ref.model_dump(mode="json")
+
+
+def _incident(members: list[Result]) -> dict[str, Any]:
+    first = members[0]
+    diagnosis = first.diagnosis
+    signals = [signal for result in members for signal in result.signals]
+    cause = diagnosis.cause
+    affected = dict.fromkeys(ref for result in members for ref in result.diagnosis.affected)
+    examined = dict.fromkeys(ref for result in members for ref in result.diagnosis.examined)
+    escalate, reason = _escalation(first)
+    about = cause.resource if cause is not None and len(members) > 1 else first.subject
+    return {
+        "key": incident_key(about),
+        "title": title_of(signals, first.subject) if signals else str(first.subject),
+        "severity": _severity(members).value,
+        "verdict": diagnosis.verdict.value,
+        "root_cause": None
+        if cause is None
+        else {
+            "resource": _ref(cause.resource),
+            "category": cause.category.value,
+            "summary": cause.summary,
+            "confidence": cause.confidence,
+        },
+        "hypotheses": [_hypothesis(h) for h in diagnosis.hypotheses],
+        "evidence": _evidence(diagnosis),
+        "affected": [_ref(ref) for ref in affected],
+        "examined": [_ref(ref) for ref in examined],
+        "signals": list(dict.fromkeys(signal.id or signal.name for signal in signals)),
+        "recommended_actions": _actions(first),
+        "escalate": escalate,
+        "escalation_reason": reason,
+    }
+
+
+def _hypothesis(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "resource": _ref(hypothesis.resource),
+        "category": hypothesis.category.value,
+        "summary": hypothesis.summary,
+        "confidence": hypothesis.confidence,
+        "evidence": list(hypothesis.evidence),
+        "against": list(hypothesis.against),
+    }
+
+
+def _evidence(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    """The facts, then what could not be seen: an absent answer is a fact about the investigation."""
+    found = [_fact(fact) for fact in diagnosis.evidence[:_MOST_EVIDENCE]]
+    unseen = [gap for gap in diagnosis.gaps if gap.reason is not GapReason.NO_DATA]
+    found += [
+        {
+            "id": f"g{number}",
+            "kind": "status",
+            "resource": _ref(diagnosis.target),
+            "at": None,
+            "summary": f"not seen: {gap.what} ({gap.reason.value})",
+            "excerpt": gap.detail,
+            "command": "",
+        }
+        for number, gap in enumerate(unseen[: _MOST_EVIDENCE - len(found)], start=1)
+    ]
+    return found
+
+
+def _fact(fact: Evidence) -> dict[str, Any]:
+    return {
+        "id": fact.id,
+        "kind": fact.kind.value,
+        "resource": _ref(fact.resource),
+        "at": fact.at.isoformat().replace("+00:00", "Z") if fact.at else None,
+        "summary": fact.summary,
+        "excerpt": fact.excerpt,
+        "command": fact.command,
+    }
+
+
+def _actions(result: Result) -> list[dict[str, Any]]:
+    found = [
+        {
+            "type": candidate.action.type,
+            "target": _ref(candidate.action.target),
+            "params": dict(candidate.action.params),
+            "risk": candidate.risk.value,
+            "feasible": candidate.feasible,
+            "commands": list(candidate.commands),
+            "caveats": list(candidate.caveats) if candidate.feasible else [candidate.why],
+        }
+        for candidate in result.candidates
+    ]
+    if any(candidate.feasible for candidate in result.candidates):
+        return found
+    return [
+        {
+            "type": step.type,
+            "target": _ref(step.target),
+            "params": dict(step.params),
+            "risk": step.risk.value,
+            "feasible": False,
+            "commands": list(step.commands),
+            "caveats": ["To be done by a person.", *step.caveats],
+        }
+        for step in by_hand(result.diagnosis, result.subject)
+    ] + found
+
+
+def _escalation(result: Result) -> tuple[bool, str | None]:
+    """Whether a person is needed, and why."""
+    diagnosis = result.diagnosis
+    if diagnosis.verdict is Verdict.HEALTHY:
+        return False, None
+    missing = [gap for gap in diagnosis.gaps if gap.reason is not GapReason.NO_DATA]
+    unseen = f"; not seen: {', '.join(gap.what for gap in missing[:4])}" if missing else ""
+    if diagnosis.verdict is Verdict.UNKNOWN:
+        absent = [gap for gap in diagnosis.gaps if gap.reason is GapReason.NO_DATA]
+        why = f": {absent[0].what}: {absent[0].detail}" if absent and not diagnosis.examined else ""
+        return True, f"the cause could not be determined{why}{unseen}"
+    if diagnosis.verdict is Verdict.EXTERNAL:
+        return True, f"the origin is outside the cluster{unseen}"
+    if not any(candidate.feasible for candidate in result.candidates):
+        return True, f"no action of this product mends this cause{unseen}"
+    if diagnosis.verdict is Verdict.HYPOTHESIS:
+        return True, f"the cause is a hypothesis only{unseen}"
+    return False, None
+
+
+def render_text(report: dict[str, Any]) -> str:
+    """The report for a terminal."""
+    lines: list[str] = []
+    for incident in report["incidents"]:
+        lines += [f"{incident['title']}  [{incident['severity']}]", ""]
+        lines += [f"  {line}" for line in _cause_lines(incident)]
+        for fact in incident["evidence"][:12]:
+            at = f" at {fact['at']}" if fact["at"] else ""
+            lines.append(f"  [{fact['id']}] {fact['kind']}: {fact['summary']}{at}")
+        for action in incident["recommended_actions"]:
+            mark = "" if action["feasible"] else " (not by this product)"
+            lines += ["", f"  {action['type']} {_name(action['target'])}, risk {action['risk']}{mark}"]
+            lines += [f"    {command}" for command in action["commands"]]
+            lines += [f"    ! {caveat}" for caveat in action["caveats"]]
+        if incident["escalate"]:
+            lines += ["", f"  A person is needed: {incident['escalation_reason']}"]
+        lines += [
+            "",
+            f"  {len(incident['examined'])} objects examined, {len(incident['affected'])} affected",
+            "",
+        ]
+    lines.append(
+        f"{report['api_requests']} API requests, {report['duration_seconds']} s, no model used"
+        if not report["llm_used"]
+        else f"{report['api_requests']} API requests"
+    )
+    return "\n".join(lines)
+
+
+def _name(ref: dict[str, str]) -> str:
+    return f"{ref['kind']} {ref['namespace'] + '/' if ref['namespace'] else ''}{ref['name']}"
+
+
+def _cause_lines(incident: dict[str, Any]) -> list[str]:
+    cause = incident["root_cause"]
+    if cause is None:
+        return [f"Verdict: {incident['verdict']}"]
+    sure = {"root_cause": "Root cause", "external": "Outside the cluster"}.get(
+        incident["verdict"], "Hypothesis, verify first"
+    )
+    others = [f"  also possible ({h['confidence']:.2f}): {h['summary']}" for h in incident["hypotheses"][1:4]]
+    return [f"{sure} ({cause['confidence']:.2f}): {cause['summary']}", *others]
+
+
+def render_markdown(report: dict[str, Any]) -> str:
+    """The report for a chat or a ticket. What came from the cluster stands in fences or is escaped."""
+    lines: list[str] = []
+    for incident in report["incidents"]:
+        lines += [f"## {_plain(incident['title'])} · {incident['severity']}", ""]
+        lines += ["```", *(_unfenced(line) for line in _cause_lines(incident)), "```", "", "**Evidence**", ""]
+        lines += [
+            f"- `{fact['id']}` {fact['kind']}: {_plain(fact['summary'])}"
+            for fact in incident["evidence"][:12]
+        ]
+        for action in incident["recommended_actions"]:
+            lines += [
+                "",
+                f"**{action['type']}** {_plain(_name(action['target']))} (risk {action['risk']})",
+                "",
+            ]
+            lines += ["```sh", *(_unfenced(command) for command in action["commands"]), "```"]
+            lines += [f"- {_plain(caveat)}" for caveat in action["caveats"]]
+        if incident["escalate"]:
+            lines += ["", f"_A person is needed: {_plain(str(incident['escalation_reason']))}_"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("\n", " ")
+    for mark in "`*_[]<>|#":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped
+
+
+def _unfenced(text: str) -> str:
+    return text.replace("```", "'''")

@@ -1,0 +1,189 @@
+"""Signal-with-start: the one way from signals to an incident workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from temporalio.api.common.v1 import Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.taskqueue.v1 import TaskQueue as TaskQueueMessage
+from temporalio.api.workflowservice.v1 import (
+    GetSystemInfoRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from cortexops.adapters.temporal import connect
+from cortexops.contracts.incident import (
+    ADD_SIGNALS,
+    INCIDENT_WORKFLOW,
+    IncidentInput,
+    IncidentLimits,
+    SignalBatch,
+    TaskQueue,
+)
+from cortexops.domain.correlation import MOST_DELIVERED
+from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.signal import Signal
+from cortexops.domain.verification import Limits
+from cortexops.settings import IncidentSettings, Settings
+
+LARGEST_BATCH = 512 * 1024
+"""Bytes of JSON in one Temporal signal; the server takes 2 MiB for a payload."""
+_RPC_TIMEOUT = timedelta(seconds=10)
+_BY_INPUT = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE}
+
+EnvironmentOf = Callable[[ResourceRef], Awaitable[str]]
+
+
+class Starter(Protocol):
+    """Brings signals to workflows. Raises `TemporaryError` when Temporal is away, `PermanentError` when it
+    refuses these very signals."""
+
+    async def deliver(self, key: str, resource: ResourceRef, signals: Sequence[Signal]) -> bool:
+        """Start the workflow of the key with these signals, or add them to the running one.
+        True when one was started."""
+        ...
+
+    async def add(self, key: str, signals: Sequence[Signal]) -> bool:
+        """Add to a running workflow only; False when there is none."""
+        ...
+
+    async def health(self) -> str | None: ...
+
+
+def limits_of(settings: IncidentSettings) -> IncidentLimits:
+    """The limits that an incident carries from its start."""
+    return IncidentLimits(
+        max_attempts=settings.max_attempts,
+        approval_seconds=settings.approval_seconds,
+        investigation_seconds=settings.investigation_seconds,
+        verification=Limits(
+            window=settings.verification_window_seconds,
+            stable_for=settings.verification_stable_seconds,
+            interval=settings.verification_interval_seconds,
+        ),
+    )
+
+
+def batches(signals: Sequence[Signal]) -> Iterator[SignalBatch]:
+    """In order, at most 200 signals and half a MiB each. Raises `PermanentError` for one signal beyond."""
+    part: list[Signal] = []
+    size = 0
+    for signal in signals:
+        length = len(signal.model_dump_json())
+        if length > LARGEST_BATCH:
+            raise PermanentError(f"signal {signal.id} is too large for a workflow ({length} bytes)")
+        if part and (len(part) == MOST_DELIVERED or size + length > LARGEST_BATCH):
+            yield SignalBatch(signals=tuple(part))
+            part, size = [], 0
+        part.append(signal)
+        size += length
+    if part:
+        yield SignalBatch(signals=tuple(part))
+
+
+class TemporalStarter:
+    """Implements `Starter`. Connects when first needed, so that a process can start while Temporal is away.
+
+    The SDK's handle does not tell whether signal-with-start started a workflow; the service's answer does,
+    and fates depend on it. Hence the plain request.
+    """
+
+    def __init__(
+        self, settings: Settings, environment_of: EnvironmentOf, *, client: Client | None = None
+    ) -> None:
+        self._settings = settings
+        self._environment_of = environment_of
+        self._client = client
+        self._connecting = asyncio.Lock()
+        self._limits = limits_of(settings.incident)
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            async with self._connecting:
+                if self._client is None:
+                    self._client = await connect(self._settings.temporal, identity="cortexops-correlator")
+        return self._client
+
+    async def deliver(self, key: str, resource: ResourceRef, signals: Sequence[Signal]) -> bool:
+        client = await self._connected()
+        argument = IncidentInput(
+            resource=resource, environment=await self._environment_of(resource), limits=self._limits
+        )
+        payload = await self._encoded(client, argument)
+        started = False
+        for batch in batches(signals):
+            request = SignalWithStartWorkflowExecutionRequest(
+                namespace=client.namespace,
+                workflow_id=key,
+                workflow_type=WorkflowType(name=INCIDENT_WORKFLOW),
+                task_queue=TaskQueueMessage(name=TaskQueue.INCIDENTS),
+                input=payload,
+                identity=client.identity,
+                request_id=str(uuid.uuid4()),
+                workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+                workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+                signal_name=ADD_SIGNALS,
+                signal_input=await self._encoded(client, batch),
+            )
+            try:
+                answer = await client.workflow_service.signal_with_start_workflow_execution(
+                    request, retry=False, timeout=_RPC_TIMEOUT
+                )
+            except RPCError as error:
+                raise _failure(error) from None
+            started = started or answer.started
+        return started
+
+    async def add(self, key: str, signals: Sequence[Signal]) -> bool:
+        client = await self._connected()
+        for batch in batches(signals):
+            request = SignalWorkflowExecutionRequest(
+                namespace=client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=key),
+                signal_name=ADD_SIGNALS,
+                input=await self._encoded(client, batch),
+                identity=client.identity,
+                request_id=str(uuid.uuid4()),
+            )
+            try:
+                await client.workflow_service.signal_workflow_execution(
+                    request, retry=False, timeout=_RPC_TIMEOUT
+                )
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in str(error).lower():
+                    return False
+                raise _failure(error) from None
+        return True
+
+    @staticmethod
+    async def _encoded(client: Client, value: Any) -> Payloads:
+        return Payloads(payloads=await client.data_converter.encode([value]))
+
+    async def health(self) -> str | None:
+        try:
+            client = await self._connected()
+            await client.workflow_service.get_system_info(
+                GetSystemInfoRequest(), timeout=timedelta(seconds=2)
+            )
+        except TemporaryError as error:
+            return str(error)
+        except RPCError as error:
+            return f"Temporal does not answer: {error.status.name}"
+        return None
+
+
+def _failure(error: RPCError) -> PermanentError | TemporaryError:
+    """Only what is wrong with the very request is permanent; a missing namespace or permission is mended by
+    people while the signals wait in the stream."""
+    if error.status in _BY_INPUT:
+        return PermanentError(f"Temporal refuses the signals: {error.message}")
+    return TemporaryError(f"Temporal: {error.status.name}")

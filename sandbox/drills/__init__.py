@@ -1,0 +1,1 @@
+"""Drills: the product is broken on purpose, and what must always hold is checked."""

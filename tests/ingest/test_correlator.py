@@ -1,0 +1,325 @@
+"""The correlator over a real NATS server: one cause one incident, nothing lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from cortexops.adapters.nats import JetStreamBus
+from cortexops.domain.correlation import EndedIncident
+from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.incident import IncidentState
+from cortexops.domain.signal import FateReason, Severity, SignalFate, SignalStatus
+from cortexops.ports.store import IncidentStore
+from ingest.accept import accept
+from ingest.correlator import Correlator
+from ingest.owners import OwnerResolver
+from sandbox.engines.nats import NatsEngine
+from tests.ingest.support import RecordingStarter, eventually, metric, settings, signal, since, totals
+from tests.support.memory_store import MemoryStore
+
+API = "incident:test:shop:Deployment:api"
+FAST = TemporaryError("away", delay=timedelta(milliseconds=20))
+
+
+class Rig:
+    """A bus, a store and a starter that outlive correlators."""
+
+    def __init__(self, url: str, **sections: Any) -> None:
+        self.settings = settings(url, **sections)
+        self.store = MemoryStore()
+        self.starter = RecordingStarter()
+        self.bus: JetStreamBus
+
+    @asynccontextmanager
+    async def correlator(self, **options: Any) -> AsyncIterator[Correlator]:
+        async with await JetStreamBus.connect(self.settings.nats) as bus:
+            correlator = Correlator(
+                self.settings,
+                bus,
+                cast(IncidentStore, self.store),
+                self.starter,
+                OwnerResolver({}),
+                **options,
+            )
+            await correlator.start()
+            try:
+                yield correlator
+            finally:
+                await correlator.stop()
+
+    def fates(self) -> list[tuple[SignalFate, FateReason]]:
+        return [tuple(fate) for _, fate, _ in self.store.rows]  # type: ignore[misc]
+
+    async def unacknowledged(self) -> int:
+        info = await self.bus._client.jetstream().consumer_info("TELEMETRY", "correlator")
+        return (info.num_ack_pending or 0) + (info.num_pending or 0)
+
+
+@asynccontextmanager
+async def rig(server: NatsEngine, **sections: Any) -> AsyncIterator[Rig]:
+    made = Rig(server.endpoint.url, **sections)
+    async with await JetStreamBus.connect(made.settings.nats) as bus:
+        made.bus = bus
+        yield made
+
+
+async def test_signals_of_one_window_become_one_incident(nats_server: NatsEngine) -> None:
+    async with rig(nats_server) as world, world.correlator():
+        before = totals()
+        pods = [signal("PodCrashLooping", kind="Pod", object_name=f"api-7d9f8b6c5d-x2z4{c}") for c in "bcd"]
+        await accept(world.bus, [*pods, signal("HighLatency")])
+        await eventually(lambda: len(world.store.rows) == 4)
+        assert world.starter.started == [API]
+        assert sorted(fate for fate, _ in world.fates()) == [SignalFate.MERGED] * 3 + [SignalFate.STARTED]
+        assert since(before) == {"ingested": 4, "started": 1, "merged": 3}
+
+
+async def test_a_critical_signal_does_not_wait_for_the_window(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"window_seconds": 30}) as world, world.correlator():
+        await accept(
+            world.bus, [signal("Slow"), signal("Down", object_name="db", severity=Severity.CRITICAL)]
+        )
+        await eventually(lambda: len(world.starter.started) == 1)
+        assert world.starter.started == ["incident:test:shop:Deployment:db"]
+
+
+async def test_a_correlator_that_died_before_acknowledging_causes_no_second_incident(
+    nats_server: NatsEngine,
+) -> None:
+    before = totals()
+    async with rig(nats_server, correlator={"ack_wait_seconds": 1.1}) as world:
+        await accept(world.bus, [signal("A"), signal("B")])
+        async with await JetStreamBus.connect(world.settings.nats) as dying:
+
+            async def no_ack(_: Any) -> None:
+                raise asyncio.CancelledError
+
+            dying.ack = no_ack  # type: ignore[method-assign, assignment]  # killed between recording and acknowledging
+            store = cast(IncidentStore, world.store)
+            correlator = Correlator(world.settings, dying, store, world.starter, OwnerResolver({}))
+            await correlator.start()
+            await eventually(lambda: len(world.store.rows) == 2)
+            for task in correlator._tasks:
+                task.cancel()
+            await asyncio.gather(*correlator._tasks, return_exceptions=True)
+        rows = len(world.store.rows)
+        async with world.correlator():
+            await asyncio.sleep(1.3)
+            assert await world.unacknowledged() == 0
+        assert world.starter.started == [API]
+        assert len(world.store.rows) == rows
+        assert since(before) == {"ingested": 2, "started": 1, "merged": 1}
+
+
+async def test_while_temporal_or_the_database_is_away_signals_are_held_and_then_settled(
+    nats_server: NatsEngine,
+) -> None:
+    async with (
+        rig(nats_server, correlator={"ack_wait_seconds": 1.1}) as world,
+        world.correlator() as correlator,
+    ):
+        world.starter.failure = FAST
+        await accept(world.bus, [signal("A")])
+        await eventually(lambda: correlator.healthy() is not None)
+        await asyncio.sleep(1.5)  # longer than the redelivery timer: what is held stays ours
+        assert world.store.rows == []
+        assert await world.unacknowledged() == 1
+        world.starter.failure, world.store.failure = None, FAST
+        await accept(world.bus, [signal("B", object_name="web")])
+        await asyncio.sleep(0.3)
+        assert world.store.rows == []
+        world.store.failure = None
+        await eventually(lambda: len(world.store.rows) == 2)
+        assert sorted(world.starter.started) == [API, API.replace(":api", ":web")]
+        await eventually(lambda: correlator.healthy() is None)
+        await asyncio.sleep(0.1)
+        assert await world.unacknowledged() == 0
+        assert len(world.store.rows) == 2
+
+
+async def test_what_was_delivered_is_not_sent_again_because_the_database_was_away(
+    nats_server: NatsEngine,
+) -> None:
+    async with rig(nats_server) as world:
+        original = world.store.record_fates
+        failures = [FAST, FAST]
+
+        async def flaky(records: Any) -> None:
+            if failures:
+                raise failures.pop()
+            await original(records)
+
+        world.store.record_fates = flaky  # type: ignore[method-assign]
+        async with world.correlator():
+            await accept(world.bus, [signal("A")])
+            await eventually(lambda: len(world.store.rows) == 1)
+        assert len(world.starter.told) == 1
+
+
+async def test_a_poison_signal_is_parked_with_its_reason_and_holds_up_nobody(nats_server: NatsEngine) -> None:
+    before = totals()
+    async with rig(nats_server, correlator={"max_deliver": 1}) as world, world.correlator():
+        world.starter.failures["Poison"] = PermanentError("too large for a workflow")
+        await accept(world.bus, [signal("A"), signal("Poison"), signal("B"), signal("C", object_name="web")])
+        await eventually(lambda: len(world.store.rows) == 4)
+        assert (SignalFate.PARKED, FateReason.KEEPS_FAILING) in world.fates()
+        assert sorted(world.starter.started) == [API, API.replace(":api", ":web")]
+        parked = await world.bus._client.jetstream().get_msg("TELEMETRY_PARKED", 1)
+        assert parked.headers is not None
+        assert parked.headers["Cortex-Reason"] == "keeps_failing"
+        assert "too large" in parked.headers["Cortex-Detail"]
+        assert since(before) == {"ingested": 4, "started": 2, "merged": 1, "parked": 1}
+        await asyncio.sleep(0.1)
+        assert await world.unacknowledged() == 0
+
+
+async def test_a_row_that_the_database_refuses_takes_no_other_with_it(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"max_deliver": 1}) as world, world.correlator():
+        world.store.refuses = "Bad"
+        await accept(world.bus, [signal("A"), signal("Bad"), signal("C", object_name="web")])
+        await eventually(lambda: len(world.store.rows) == 2)
+        await asyncio.sleep(0.2)
+        assert await world.unacknowledged() == 0
+
+
+async def test_undecodable_messages_are_parked_and_counted(nats_server: NatsEngine) -> None:
+    before = totals()
+    async with rig(nats_server) as world, world.correlator():
+        stream = world.bus._client.jetstream()
+        foreign = signal("Foreign").model_copy(update={"id": "", "fingerprint": ""})
+        for data in (b"not json", signal(namespace="").model_dump_json().encode(), b"\xff" * 10):
+            await stream.publish("telemetry.x.y", data)
+        await stream.publish("telemetry.x.y", foreign.model_dump_json().encode())
+        await eventually(lambda: len(world.store.rows) == 1)
+        await eventually(lambda: since(before).get("parked") == 3)
+        assert world.store.rows[0][0].id == signal("Foreign").id
+        assert since(before) == {"ingested": 4, "started": 1, "parked": 3}
+
+
+async def test_news_of_an_end_joins_a_running_incident_and_never_starts_one(nats_server: NatsEngine) -> None:
+    async with rig(nats_server) as world, world.correlator():
+        resolved = signal("A", status=SignalStatus.RESOLVED)
+        await accept(world.bus, [resolved])
+        await eventually(lambda: len(world.store.rows) == 1)
+        assert world.fates() == [(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)]
+        assert world.starter.started == []
+        await accept(world.bus, [signal("A")])
+        await eventually(lambda: len(world.store.rows) == 2)
+        # The database does not know the incident yet; Temporal does.
+        again = signal("B", status=SignalStatus.RESOLVED)
+        await accept(world.bus, [again])
+        await eventually(lambda: len(world.store.rows) == 3)
+        assert world.fates()[2] == (SignalFate.MERGED, FateReason.OPEN_INCIDENT)
+        assert world.starter.told[-1] == (API, [again])
+
+
+async def test_in_the_cooldown_signals_are_suppressed_with_that_reason(nats_server: NatsEngine) -> None:
+    async with rig(nats_server) as world, world.correlator():
+        world.store.ended[API] = EndedIncident("INC-1", IncidentState.RESOLVED, datetime.now(UTC))
+        await accept(world.bus, [signal("A")])
+        await eventually(lambda: len(world.store.rows) == 1)
+        assert world.fates() == [(SignalFate.SUPPRESSED, FateReason.COOLDOWN)]
+        assert world.starter.told == []
+
+
+async def test_temporal_and_not_the_lagging_database_tells_whether_an_incident_was_open(
+    nats_server: NatsEngine,
+) -> None:
+    async with rig(nats_server) as world, world.correlator():
+        world.starter.running.add(API)
+        world.store.open.add(API.replace(":api", ":web"))
+        await accept(world.bus, [signal("A"), signal("B", object_name="web")])
+        await eventually(lambda: len(world.store.rows) == 2)
+        fates = {one.resource.name: tuple(fate) for one, fate, _ in world.store.rows}
+        assert fates["api"] == (SignalFate.MERGED, FateReason.OPEN_INCIDENT)
+        assert fates["web"] == (SignalFate.STARTED, FateReason.NEW_INCIDENT)
+
+
+async def test_a_storm_is_folded_and_every_signal_has_a_fate(nats_server: NatsEngine) -> None:
+    before = totals()
+    async with rig(nats_server, correlator={"window_seconds": 1, "batch": 1000}) as world:
+        storm = [signal(f"Alert{n}", severity=Severity.CRITICAL) for n in range(3000)]
+        await accept(world.bus, storm)
+        async with world.correlator(most_held=2000):
+            await eventually(lambda: len(world.store.rows) == 3000)
+        assert world.starter.started == [API]
+        assert all(len(signals) <= 200 for _, signals in world.starter.told)
+        assert len(world.starter.told) <= 6
+        assert since(before) == {"ingested": 3000, "started": 1, "merged": 2999}
+
+
+async def test_what_the_stream_discarded_unread_is_counted_once(nats_server: NatsEngine) -> None:
+    before = totals()
+    dropped = metric("cortexops_signals_dropped_total")
+    async with rig(nats_server, nats={"max_bytes": 60_000}) as world:
+        async with world.correlator():
+            await accept(world.bus, [signal("First")])
+            await eventually(lambda: len(world.store.rows) == 1)
+        storm = [signal(f"Alert{n}") for n in range(400)]
+        await accept(world.bus, storm)
+        kept = (await world.bus._client.jetstream().stream_info("TELEMETRY")).state.messages
+        assert kept < 300
+        for _ in range(2):  # a restart does not count it again
+            async with world.correlator():
+                await eventually(lambda: len(world.store.rows) == 1 + kept)
+        assert metric("cortexops_signals_dropped_total") - dropped == 400 - kept
+        sums = since(before)
+        assert sums.pop("ingested") == 401
+        assert sum(sums.values()) == 401
+
+
+async def test_it_goes_on_after_the_bus_was_killed(nats_server: NatsEngine) -> None:
+    async with rig(nats_server) as world, world.correlator() as correlator:
+        await accept(world.bus, [signal("A")])
+        await eventually(lambda: len(world.store.rows) == 1)
+        nats_server.kill9()
+        await eventually(lambda: correlator.healthy() is not None)
+        await nats_server.start()
+        await eventually(lambda: correlator.healthy() is None)
+        for _ in range(50):
+            try:
+                await accept(world.bus, [signal("B")])
+                break
+            except TemporaryError:
+                await asyncio.sleep(0.1)
+        await eventually(lambda: len(world.store.rows) == 2)
+
+
+async def test_two_correlators_share_the_stream_and_start_one_incident(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"batch": 5}) as world:
+        async with world.correlator(), world.correlator():
+            for n in range(20):
+                await accept(world.bus, [signal(f"Alert{n}-{m}") for m in range(5)])
+            await eventually(lambda: len(world.store.rows) == 100)
+        assert world.starter.started == [API]
+        assert [fate for fate, _ in world.fates()].count(SignalFate.STARTED) == 1
+
+
+async def test_an_orderly_stop_gives_back_what_it_holds(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"window_seconds": 30}) as world:
+        async with world.correlator() as correlator:
+            await accept(world.bus, [signal("A")])
+            await eventually(lambda: correlator.held == 1)
+        assert len(world.store.rows) == 1  # there was time to settle it
+        world.starter.failure = FAST
+        async with world.correlator() as correlator:
+            await accept(world.bus, [signal("B", severity=Severity.CRITICAL, object_name="web")])
+            await eventually(lambda: correlator.healthy() is not None)
+        world.starter.failure = None
+        async with world.correlator():
+            await eventually(lambda: len(world.store.rows) == 2, seconds=1.5)  # before the timer of 2 s
+
+
+async def test_ten_posts_of_one_alert_are_one_start(nats_server: NatsEngine) -> None:
+    before = totals()
+    async with rig(nats_server) as world, world.correlator():
+        for _ in range(10):
+            await accept(world.bus, [signal("A")])
+        await eventually(lambda: len(world.store.rows) == 1)
+        await asyncio.sleep(0.2)
+        assert world.starter.started == [API]
+        assert since(before) == {"ingested": 10, "started": 1, "merged": 9}
