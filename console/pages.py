@@ -107,6 +107,7 @@ async def _incident_page(
             "ledger": known.ledger,
             "postmortem": known.postmortem,
             "now": now,
+            "most_attempts": desk.settings.incident.max_attempts,
             "notice": notice,
             "problem": problem,
             "reason": reason,

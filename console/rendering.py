@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -13,7 +14,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
 
 from cortexops import __version__
-from cortexops.domain.redaction import redact
+from cortexops.domain.change import Change, DiffLine
+from cortexops.domain.redaction import redact, secret_name
 
 FOLDER = Path(__file__).parent
 
@@ -56,6 +58,27 @@ def masked(text: str) -> str:
         return "[withheld: it could not be checked for secrets]"
 
 
+def masked_value(text: str, path: str) -> str:
+    """A field's value; under a name that means a secret it is masked whole."""
+    return "[redacted:by_name]" if text and secret_name(path.rpartition("/")[2]) else masked(text)
+
+
+def edited(change: Change) -> list[DiffLine]:
+    """The fields that a change wrote, as people read a diff."""
+
+    def text(present: bool, value: Any) -> str:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False) if present else ""
+
+    return [
+        DiffLine(
+            path=field.path,
+            before=text(field.before_present, field.before),
+            after=text(field.after_present, field.after),
+        )
+        for field in change.edits
+    ]
+
+
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     made = Environment(
@@ -66,6 +89,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(duration=duration, clock=clock_text, words=words, masked=masked)
+    made.filters.update(masked_value=masked_value, edited=edited)
     made.globals["version"] = __version__
     return made
 

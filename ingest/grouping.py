@@ -35,7 +35,8 @@ class Groups:
         """When half of `most_held` signals wait, no group waits any longer: a storm is not held in memory."""
         self._window = settings.window_seconds
         word = settings.flush_severity
-        self._flush_rank = Severity(word).rank if word != "never" else len(Severity)
+        least = Severity(word).rank if word != "never" else len(Severity)
+        self._severe = frozenset(severity for severity in Severity if severity.rank >= least)
         self._open: dict[str, Group] = {}
         self._again: list[Group] = []
         self._leaving: list[Group] = []
@@ -60,7 +61,7 @@ class Groups:
         group.taken.append(taken)
         # A severe signal hurries only the first group of its key: a storm of them must not become
         # one Temporal signal per batch.
-        if taken.signal.severity.rank >= self._flush_rank and now >= self._flushed.get(key, 0.0):
+        if taken.signal.severity in self._severe and now >= self._flushed.get(key, 0.0):
             group.due = now
 
     def due(self, now: float) -> list[Group]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from cortexops.domain.errors import InvalidInput
@@ -71,20 +72,34 @@ def rejection(index: int, error: InvalidInput, raw: bytes) -> Rejection:
 
 def check_resource(resource: ResourceRef, field: str = "resource") -> ResourceRef:
     """The reference, if an API server could hold such an object. Raises `InvalidInput` or `NoTarget`."""
-    if not _kind.fullmatch(resource.kind):
-        raise InvalidInput(f"{field}.kind", "is not a Kubernetes kind")
-    if not _name.fullmatch(resource.name):
-        raise InvalidInput(f"{field}.name", "is not a Kubernetes name")
-    if not _cluster.fullmatch(resource.cluster):
-        raise InvalidInput(f"{field}.cluster", "may hold letters, digits, - and _ only, at most 63")
-    known = KINDS.get(resource.kind)
-    if known is not None and known.namespaced and not resource.namespace:
-        raise NoTarget(f"{field}.namespace", f"{resource.kind} needs a namespace")
-    if known is not None and not known.namespaced and resource.namespace:
-        raise InvalidInput(f"{field}.namespace", f"{resource.kind} has no namespace")
-    if resource.namespace and not _namespace.fullmatch(resource.namespace):
-        raise InvalidInput(f"{field}.namespace", "is not a Kubernetes namespace")
+    fault = _fault(resource.cluster, resource.kind, resource.namespace, resource.name)
+    if fault is not None:
+        raise fault.error(f"{field}.{fault.part}", fault.message)
     return resource
+
+
+class _Fault(NamedTuple):
+    part: str
+    message: str
+    error: type[InvalidInput] = InvalidInput
+
+
+@lru_cache(8192)  # the same objects complain again and again
+def _fault(cluster: str, kind: str, namespace: str, name: str) -> _Fault | None:
+    if not _kind.fullmatch(kind):
+        return _Fault("kind", "is not a Kubernetes kind")
+    if not _name.fullmatch(name):
+        return _Fault("name", "is not a Kubernetes name")
+    if not _cluster.fullmatch(cluster):
+        return _Fault("cluster", "may hold letters, digits, - and _ only, at most 63")
+    known = KINDS.get(kind)
+    if known is not None and known.namespaced and not namespace:
+        return _Fault("namespace", f"{kind} needs a namespace", NoTarget)
+    if known is not None and not known.namespaced and namespace:
+        return _Fault("namespace", f"{kind} has no namespace")
+    if namespace and not _namespace.fullmatch(namespace):
+        return _Fault("namespace", "is not a Kubernetes namespace")
+    return None
 
 
 def check_signal(signal: Signal) -> Signal:
@@ -124,7 +139,8 @@ def some_time(value: Any, field: str) -> datetime | None:
 
 def clean(text: Any, most: int) -> str:
     """Text without control characters (a database takes no NUL) and of bounded length."""
-    return _control.sub("", str(text))[:most]
+    words = str(text)[: most * 2]
+    return (words if words.isprintable() else _control.sub("", words))[:most]
 
 
 def bounded_labels(labels: Mapping[str, Any]) -> dict[str, str]:

@@ -296,7 +296,6 @@ class IncidentWorkflow:
         return verification
 
     async def _mended(self, candidate: Candidate, diagnosis: Diagnosis, verification: Verification) -> None:
-        self._book.note(AuditType.VERIFIED, Reason.VERIFIED, verification.detail)
         final = IncidentState.CONTAINED if candidate.contains_only else IncidentState.RESOLVED
         await self._book.end(final, Reason.VERIFIED, f"{candidate.action}: {verification.detail}")
         await self._book.remember(candidate, diagnosis)
@@ -329,9 +328,9 @@ class IncidentWorkflow:
 
     async def _out_of_remedies(self, found: Investigated) -> None:
         why = "; ".join(f"{c.action.type}: {c.why}" for c in found.candidates if not c.feasible)
-        detail = found.diagnosis.summary + (
-            f" Not possible: {why}." if why else " No remedy is known for this cause."
-        )
+        known = f"Not possible: {why}." if why else "No remedy is known for this cause."
+        tried = f"{len(self._tried)} tried and undone; none is left." if self._tried else ""
+        detail = tried or f"{found.diagnosis.summary} {known}"
         await self._give_up(Reason.NO_FEASIBLE_ACTION, detail)
 
     async def _give_up(self, reason: Reason, detail: str) -> None:

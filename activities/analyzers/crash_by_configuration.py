@@ -39,7 +39,10 @@ _EXPLAINS = (
     Category.EXTERNAL_DEPENDENCY,
     Category.SERVICE_MISROUTED,
 )
+_EXPLAINS_UNCHANGED = (Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE)
+"""A value that nobody is known to have touched does not outrank a release or a dependency that is down."""
 _BORN_TOGETHER = timedelta(minutes=2)  # objects of one deployment are applied within this span
+_SUSPECT_ALONE = timedelta(hours=24)  # an older change is no lead unless the program complains about it
 _RAN_WELL = 600.0  # seconds; a program that ran this long with a value can work with it
 _SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
 _LONGEST_FILE = 20_000
@@ -55,6 +58,7 @@ class Complaint(NamedTuple):
     previous: bool
     lines: tuple[str, ...]
     strength: float
+    shows_value: bool = False
 
 
 @analyzer("crash_by_configuration")
@@ -101,8 +105,11 @@ def _of_source(
     if write is None and complaint is None:
         return None
     changed = write.at if write else None
-    if changed is not None and changed > _last_start(cases, subject):
+    seen = complaint is not None and complaint.shows_value
+    if changed is not None and changed > _last_start(cases, subject) and not seen:
         changed = None  # written after the failing run began: it cannot have read it
+    if complaint is None and changed is not None and changed < scene.onset - _SUSPECT_ALONE:
+        return None
     well = changed is not None and _ran_well_since(changed, subject, cases, readers)
     if changed is None and (complaint is None or complaint.strength < 0.8):
         return None
@@ -139,7 +146,7 @@ def _of_source(
         support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
         evidence=tuple(evidence),
         against=tuple(against),
-        explains=_EXPLAINS if complaint is not None else (),
+        explains=() if complaint is None else _EXPLAINS if changed is not None else _EXPLAINS_UNCHANGED,
         container=cases[0].state.name if cases else "",
         facts={key: value for key, value in facts.items() if value},
     )
@@ -230,7 +237,9 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
         for line in complaining:
             named = _named(obj, uses, line)
             if named is not None and (best is None or named[2] > best.strength):
-                best = Complaint(named[0], named[1], pod, container, previous, (line,), named[2])
+                value = texts(obj, "data").get(named[0], "").strip()
+                shows = _distinct(value) and value.lower() in line.lower()
+                best = Complaint(named[0], named[1], pod, container, previous, (line,), named[2], shows)
         if best is None and any(use.kind == "Secret" for use in uses):
             refused = complaints.about_credentials(lines)
             if refused:

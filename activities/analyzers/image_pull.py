@@ -81,7 +81,7 @@ def _of_image(
         Category.IMAGE_PULL_DENIED: "may not be pulled with the credentials in use",
         Category.REGISTRY_UNREACHABLE: "cannot be fetched: its registry does not answer",
     }[category]
-    since = f" since revision {facts['revision']}" if "revision" in facts else ""
+    since = f"; revision {facts['revision']} brought it" if "revision" in facts else ""
     return Hypothesis(
         resource=subject.ref,
         category=category,

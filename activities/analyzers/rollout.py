@@ -33,6 +33,8 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     if overdue:
         evidence.append(cite_condition(book, subject.ref, progressing))
     precedes = True if release.precedes(scene.onset) else None
+    if not precedes and not overdue:
+        return None  # an old release is not what broke it now
     direct = 0.8 if overdue or (old_ready and not any(pods.is_ready(pod) for pod in new)) else 0.5
     return Hypothesis(
         resource=subject.ref,

@@ -12,9 +12,14 @@
     return minutes ? `${minutes}m ${two(whole % 60)}s` : `${whole}s`;
   };
 
+  // Seconds left are the server's; only their passing is measured here, so a wrong clock does no harm.
+  const seen = new WeakMap();
+
   const tick = () => {
-    for (const place of document.querySelectorAll("[data-until]")) {
-      const left = (Date.parse(place.dataset.until) - Date.now()) / 1000;
+    const now = performance.now();
+    for (const place of document.querySelectorAll("[data-left]")) {
+      if (!seen.has(place)) seen.set(place, now);
+      const left = Number(place.dataset.left) - (now - seen.get(place)) / 1000;
       place.textContent = words(left);
       const row = place.closest(".countdown");
       if (row) row.classList.toggle("soon", left < 120);
@@ -43,6 +48,7 @@
     tick();
   };
 
+  tick();
   setInterval(tick, 1000);
   if (document.querySelector("[data-live]")) {
     setInterval(() => refresh().catch(() => undefined), EVERY);

@@ -353,7 +353,7 @@ class JetStreamBus:
         loop = asyncio.get_running_loop()
         if self._asked_until < loop.time():
             self._asked = 0
-        if self._asked + len(self._received) < most:  # always one request ahead of the reader
+        while self._asked + len(self._received) < 2 * most:  # the server works while the reader does
             await self._pull(most)
             self._asked_until = loop.time() + _PULL_EXPIRES + 1
         if not self._received:

@@ -233,12 +233,17 @@ def _find(client: QdrantClient, text: str, cluster: str, most: int) -> list[Reca
         limit=limit,
         with_payload=True,
     )
-    found: list[Recalled] = []
+    cases: list[tuple[Case, float]] = []
+    best: dict[float, float] = {}  # fusion ranks even equals: those equally similar share the best score
     for point in answer.points:
         case = Case.model_validate(point.payload)
-        if text_vectors.similarity(form, text_vectors.dense(case.text)) < LEAST_SIMILARITY:
-            continue
-        score = point.score * (1.0 if case.cluster == cluster else _OTHER_CLUSTER)
+        likeness = round(text_vectors.similarity(form, text_vectors.dense(case.text)), 2)
+        if likeness >= LEAST_SIMILARITY:
+            cases.append((case, likeness))
+            best[likeness] = max(best.get(likeness, 0.0), point.score)
+    found: list[Recalled] = []
+    for case, likeness in cases:
+        score = best[likeness] * (1.0 if case.cluster == cluster else _OTHER_CLUSTER)
         found.append(Recalled(case=case, score=round(score, 6)))
     found.sort(key=lambda recalled: (-recalled.score, recalled.case.incident_id))
     return found[:most]

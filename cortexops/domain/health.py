@@ -70,6 +70,9 @@ def _restarts(pods: list[JSON], *, since: datetime, now: datetime) -> Measuremen
             if ended is None or ended[0] < since:
                 continue
             why = ended[1]
+            if fresh and why.startswith("OOMKilled"):
+                detail = f"{metadata['name']} was killed for memory again after the change ({why})"
+                return Measurement(check="no_new_restarts", phase=Phase.FAILED, detail=detail, at=now)
             kills[metadata["name"]] = int(container.get("restartCount", 0)) if fresh else 1
     worst = max(kills.values(), default=0)
     if worst > _KILLS_TOLERATED:

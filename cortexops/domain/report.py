@@ -49,8 +49,12 @@ def group(results: Sequence[Result]) -> list[list[Result]]:
             key = (cause.resource.key, category)
         groups.setdefault(key, []).append(result)
     for members in groups.values():
-        members.sort(key=lambda r: (-_confidence(r.diagnosis), r.subject.key))
+        members.sort(key=lambda r: (not _is_cause(r), -_confidence(r.diagnosis), r.subject.key))
     return sorted(groups.values(), key=lambda g: (-_severity(g).rank, g[0].subject.key))
+
+
+def _is_cause(result: Result) -> bool:
+    return result.diagnosis.cause is not None and result.diagnosis.cause.resource == result.subject
 
 
 def _confidence(diagnosis: Diagnosis) -> float:

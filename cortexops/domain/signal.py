@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
@@ -148,6 +149,7 @@ _NAME_HINTS: tuple[tuple[tuple[str, ...], SignalType], ...] = (
 )
 
 
+@lru_cache(4096)
 def signal_type(name: str) -> SignalType:
     """The type that an alert's or event's name suggests; a hint for titles and risk, never a diagnosis."""
     lowered = name.lower()

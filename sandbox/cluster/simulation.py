@@ -18,6 +18,7 @@ from sandbox.cluster.clients import ControllerClient, KubeletClient
 from sandbox.cluster.controllers.informer import Informer
 from sandbox.cluster.controllers.manager import ControllerManager
 from sandbox.cluster.controllers.objects import is_ready, key_of, labels_match
+from sandbox.cluster.kubelet.images import Images
 from sandbox.cluster.kubelet.kubelet import Kubelet
 from sandbox.cluster.kubelet.models import WorkloadModel
 from sandbox.cluster.logs import MemoryLogs
@@ -56,6 +57,8 @@ class SimulatedCluster:
         self._stack = AsyncExitStack()
         self._folder = ""
         self._models: tuple[WorkloadModel, ...] = ()
+        self._images = Images()
+        self._loaded: set[tuple[str, str]] = set()
         self._playing: Scenario | None = None
         self._changed = asyncio.Event()
 
@@ -125,9 +128,12 @@ class SimulatedCluster:
     async def load(self, scenario: Scenario | str) -> Scenario:
         """Fill the cluster with a scenario's healthy beginning; returns when its pods are ready."""
         plan = scenarios.load(scenario) if isinstance(scenario, str) else scenario
-        self._models, self._playing = plan.models, plan
-        self.kubelet.declare(plan.models, plan.images)
-        objects: list[JSON] = expand(list(plan.objects), datetime.now(UTC))
+        self._playing = plan
+        self._declare(plan)
+        every: list[JSON] = expand(list(plan.objects), datetime.now(UTC))
+        # Scenarios share namespaces and bystanders: what an earlier one brought stays as it is.
+        objects = [obj for obj in every if (obj["kind"], key_of(obj)) not in self._loaded]
+        self._loaded |= {(obj["kind"], key_of(obj)) for obj in objects}
         histories = {history.deployment: history for history in plan.history}
         self.controllers.pause()
         try:
@@ -152,6 +158,16 @@ class SimulatedCluster:
             "StatefulSets to be ready",
         )
         return plan
+
+    def _declare(self, plan: Scenario) -> None:
+        """Add the scenario's models and images to those of earlier ones; the newest of a name counts."""
+        models = {model.name: model for model in (*self._models, *plan.models)}
+        self._models = tuple(models.values())
+        self._images = Images(
+            missing=tuple(dict.fromkeys((*self._images.missing, *plan.images.missing))),
+            denied=tuple(dict.fromkeys((*self._images.denied, *plan.images.denied))),
+        )
+        self.kubelet.declare(self._models, self._images)
 
     async def run_step(self, step: Step) -> None:
         """Carry out one step now."""
@@ -235,7 +251,7 @@ class SimulatedCluster:
             for model in self._models
         )
         assert self._playing is not None
-        self.kubelet.declare(self._models, self._playing.images)
+        self.kubelet.declare(self._models, self._images)
 
     async def _disturb_node(self, step: Step) -> None:
         if step.break_node is not None:

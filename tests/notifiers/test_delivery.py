@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from activities.delivery import Delivery, back_off
 from activities.notifiers.slack import SlackNotifier
@@ -143,15 +144,19 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
 async def test_slack_comes_back_and_gets_everything_in_one_thread(store: PostgresStore) -> None:
     await fill(store, "second", "third")
     async with fake_slack() as fake:
-        fake.failures = [503]
-        settings = SlackSettings(bot_token=BOT_TOKEN, api_url=fake.url)
+        fake.failures, fake.retry_after = [429], 1
+        settings = SlackSettings(bot_token=SecretStr(BOT_TOKEN), api_url=fake.url)
         before = failed("slack")
         delivery = Delivery(store, {"slack": SlackNotifier(settings)}, idle_seconds=0.02)
         await delivery.start()
         await until(lambda: failed("slack") - before == 1)
+        await until(lambda: len(fake.thread) == 2)
         await delivery.stop()
-        assert await store.waiting() == 6  # both channels' three; the lost one comes back later
-        assert len(fake.calls) == 1
+        assert "payment-service" in fake.head["text"]
+        assert [("second" in str(body), "third" in str(body)) for body in fake.thread] == [
+            (True, False),
+            (False, True),
+        ]
 
 
 def test_the_pause_doubles_and_heeds_what_the_service_asks() -> None:

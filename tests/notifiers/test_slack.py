@@ -90,9 +90,8 @@ async def test_the_approval_shows_the_exact_change_and_loses_its_buttons_when_de
         "oncall or sre-lead",
     ):
         assert text in asked, text
-    buttons = [b for b in slack.thread[0]["attachments"][0]["blocks"] if b["type"] == "actions"][0][
-        "elements"
-    ]
+    blocks = slack.thread[0]["attachments"][0]["blocks"]
+    buttons = next(block for block in blocks if block["type"] == "actions")["elements"]
     assert json.loads(buttons[0]["value"]) == {"approval": request.id, "digest": request.digest}
     text = "approved by Ana: approve (matches e4)"
     await send(notifier, thread, pending, _K.APPROVAL_DECIDED, text, 95, approval=request)

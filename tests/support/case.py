@@ -32,6 +32,7 @@ def ref(kind: str, name: str) -> ResourceRef:
     return ResourceRef(cluster="prod-eu", kind=kind, namespace="shop", name=name)
 
 
+NODE = ResourceRef(cluster="prod-eu", kind="Node", name="node-3")
 TARGET = ref("Deployment", "payment-service")
 
 
@@ -96,7 +97,7 @@ def a_diagnosis(*, excerpt: str = "") -> Diagnosis:
         Evidence(
             id="e5",
             kind=EvidenceKind.STATUS,
-            resource=ref("Node", "node-3"),
+            resource=NODE,
             summary="Node node-3 has no memory pressure",
         ),
     )
@@ -111,7 +112,7 @@ def a_diagnosis(*, excerpt: str = "") -> Diagnosis:
         confidence=0.93,
     )
     other = Hypothesis(
-        resource=ref("Node", "node-3"),
+        resource=NODE,
         category=Category.NODE_PRESSURE,
         summary="Node node-3 runs out of memory",
         support=Support(direct=0.3),
