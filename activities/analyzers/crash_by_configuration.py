@@ -146,10 +146,16 @@ def _of_source(
         support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
         evidence=tuple(evidence),
         against=tuple(against),
-        explains=() if complaint is None else _EXPLAINS if changed is not None else _EXPLAINS_UNCHANGED,
+        explains=_explains(complaint, blamed=changed is not None and not well),
         container=cases[0].state.name if cases else "",
         facts={key: value for key, value in facts.items() if value},
     )
+
+
+def _explains(complaint: Complaint | None, *, blamed: bool) -> tuple[Category, ...]:
+    if complaint is None:
+        return ()
+    return _EXPLAINS if blamed else _EXPLAINS_UNCHANGED
 
 
 def _direct(complaint: Complaint | None, *, changed: bool, drifted: bool) -> float:
@@ -207,10 +213,11 @@ def _ran_well_since(
     changed: datetime, subject: Subject, cases: list[Trouble], readers: Iterable[str]
 ) -> bool:
     """Whether some run that began after the change served, or lasted."""
+    failing = {case.pod for case in cases}
     serving = [
         state
-        for _, pod in subject.pods
-        if pods.is_ready(pod)
+        for ref, pod in subject.pods
+        if pods.is_ready(pod) and ref not in failing
         for state in pods.container_states(pod)
         if state.name in readers and state.ready
     ]

@@ -18,10 +18,10 @@ _NODE_EVENTS = "default"
 
 @collector("nodes", wave=2)
 async def collect(gathering: Gathering) -> None:
-    if gathering.target.kind == "Node":
-        return
     for node in await gathering.listing("Node", most=_LISTED):
         gathering.keep("Node", node)
+    if gathering.target.kind == "Node":
+        return
     under: dict[str, int] = {}
     for root in gathering.roots:
         for ref, pod in gathering.pods_of(root):

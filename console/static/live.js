@@ -51,6 +51,8 @@
   tick();
   setInterval(tick, 1000);
   if (document.querySelector("[data-live]")) {
-    setInterval(() => refresh().catch(() => undefined), EVERY);
+    const again = () => refresh().catch(() => undefined);
+    setInterval(again, EVERY);
+    document.addEventListener("visibilitychange", again);
   }
 })();

@@ -7,17 +7,13 @@ from pathlib import Path
 from cortexops.adapters.policy_bundle import Bundle, load_bundle
 from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.adapters.policy_regorus import RegorusPolicy
-from cortexops.domain.errors import PermanentError
+from cortexops.resources import policies_path
 from cortexops.settings import PolicySettings
 
 
 def shipped_pack() -> Path:
     """The folder of the pack that comes with the product. Raises `PermanentError` when it is missing."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_data" / "policies", package.parent / "policies"):
-        if (folder / "decision.rego").is_file():
-            return folder
-    raise PermanentError("policies: the shipped pack is missing from this installation; set policy.path")
+    return policies_path()
 
 
 def shipped_bundle(overrides: Path | None = None) -> Bundle:

@@ -175,22 +175,20 @@ def _ensure_collection(client: QdrantClient, *, remote: bool) -> None:
     from qdrant_client.http.exceptions import UnexpectedResponse
 
     with _quiet():
-        if client.collection_exists(COLLECTION):
-            return
-        try:
-            client.create_collection(
-                COLLECTION,
-                vectors_config={
-                    "form": models.VectorParams(size=text_vectors.SIZE, distance=models.Distance.COSINE)
-                },
-                sparse_vectors_config={"terms": models.SparseVectorParams(modifier=models.Modifier.IDF)},
-            )
-        except UnexpectedResponse:
-            if not client.collection_exists(COLLECTION):  # else another process was faster
-                raise
+        if not client.collection_exists(COLLECTION):
+            try:
+                client.create_collection(
+                    COLLECTION,
+                    vectors_config={
+                        "form": models.VectorParams(size=text_vectors.SIZE, distance=models.Distance.COSINE)
+                    },
+                    sparse_vectors_config={"terms": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                )
+            except UnexpectedResponse:
+                if not client.collection_exists(COLLECTION):  # else another process was faster
+                    raise
         if remote:
             client.create_payload_index(COLLECTION, "verified", models.PayloadSchemaType.BOOL)
-            client.create_payload_index(COLLECTION, "cluster", models.PayloadSchemaType.KEYWORD)
 
 
 def _store(client: QdrantClient, case: Case) -> None:

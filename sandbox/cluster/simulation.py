@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, Self
 from cortexops.adapters.kubernetes import KubernetesCluster
 from cortexops.domain.errors import Conflict, InvalidInput
 from cortexops.domain.resource import JSON
-from sandbox import scenarios
 from sandbox.cluster.clients import ControllerClient, KubeletClient
 from sandbox.cluster.controllers.informer import Informer
 from sandbox.cluster.controllers.manager import ControllerManager
@@ -24,7 +23,8 @@ from sandbox.cluster.kubelet.models import WorkloadModel
 from sandbox.cluster.logs import MemoryLogs
 from sandbox.cluster.seeding import Seeder
 from sandbox.cluster.server import SimulatedApiServer
-from sandbox.cluster.symptoms import shows, worst_pod
+from sandbox.cluster.symptoms import settled, shows, worst_pod
+from sandbox.scenarios import load_scenario
 from sandbox.scenarios.alertmanager import webhook
 from sandbox.scenarios.schema import Scenario, Step
 from sandbox.scenarios.templates import expand, span
@@ -56,10 +56,9 @@ class SimulatedCluster:
         self._eviction = eviction_seconds
         self._stack = AsyncExitStack()
         self._folder = ""
-        self._models: tuple[WorkloadModel, ...] = ()
-        self._images = Images()
-        self._loaded: set[tuple[str, str]] = set()
-        self._playing: Scenario | None = None
+        self._loaded: dict[str, Scenario] = {}
+        self._models: dict[str, tuple[WorkloadModel, ...]] = {}
+        self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
@@ -111,7 +110,7 @@ class SimulatedCluster:
         await self.controllers.start()
         self._stack.push_async_callback(self.kubelet.stop)
         await self.kubelet.start()
-        self._seeder = Seeder(self.server.store, self.kubelet.nodes)
+        self._seeder = Seeder(self.server.store, list(self.kubelet.nodes))
         self._admin = await self.cluster()
 
     async def stop(self) -> None:
@@ -125,15 +124,38 @@ class SimulatedCluster:
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
 
+    @property
+    def loaded(self) -> Sequence[str]:
+        """The names of the scenarios in this cluster."""
+        return list(self._loaded)
+
     async def load(self, scenario: Scenario | str) -> Scenario:
-        """Fill the cluster with a scenario's healthy beginning; returns when its pods are ready."""
-        plan = scenarios.load(scenario) if isinstance(scenario, str) else scenario
-        self._playing = plan
-        self._declare(plan)
-        every: list[JSON] = expand(list(plan.objects), datetime.now(UTC))
-        # Scenarios share namespaces and bystanders: what an earlier one brought stays as it is.
-        objects = [obj for obj in every if (obj["kind"], key_of(obj)) not in self._loaded]
-        self._loaded |= {(obj["kind"], key_of(obj)) for obj in objects}
+        """Add a scenario's healthy beginning to the cluster; returns when its pods are ready.
+
+        Raises InvalidInput for an unknown scenario and Conflict when it is already in this cluster.
+        """
+        plan = load_scenario(scenario) if isinstance(scenario, str) else scenario
+        async with self._loading:
+            taken = self._taken(plan)
+            if taken:
+                raise Conflict(f"scenario {plan.name} cannot be loaded: {taken}")
+            self._loaded[plan.name] = plan
+            self._models[plan.name] = plan.models
+            self._declare()
+            for node in plan.nodes:
+                taint = {"key": "dedicated", "value": plan.home, "effect": "NoSchedule"}
+                await self.kubelet.add_node(node, [taint])
+            await self._fill(plan)
+        return plan
+
+    def _taken(self, plan: Scenario) -> str:
+        if plan.name in self._loaded:
+            return "it is already there"
+        there = [one for one in plan.namespaces if self.server.store.get("namespaces", "", one) is not None]
+        return f"namespace {there[0]} exists" if there else ""
+
+    async def _fill(self, plan: Scenario) -> None:
+        objects: list[JSON] = expand(list(plan.objects), datetime.now(UTC))
         histories = {history.deployment: history for history in plan.history}
         self.controllers.pause()
         try:
@@ -157,20 +179,9 @@ class SimulatedCluster:
             ),
             "StatefulSets to be ready",
         )
-        return plan
 
-    def _declare(self, plan: Scenario) -> None:
-        """Add the scenario's models and images to those of earlier ones; the newest of a name counts."""
-        models = {model.name: model for model in (*self._models, *plan.models)}
-        self._models = tuple(models.values())
-        self._images = Images(
-            missing=tuple(dict.fromkeys((*self._images.missing, *plan.images.missing))),
-            denied=tuple(dict.fromkeys((*self._images.denied, *plan.images.denied))),
-        )
-        self.kubelet.declare(self._models, self._images)
-
-    async def run_step(self, step: Step) -> None:
-        """Carry out one step now."""
+    async def run_step(self, plan: Scenario, step: Step) -> None:
+        """Carry out one step of a loaded scenario now."""
         now = datetime.now(UTC)
         if step.edit is not None:
             edit = step.edit
@@ -194,7 +205,7 @@ class SimulatedCluster:
         elif step.external is not None:
             self.kubelet.set_reachable(step.external.address, step.external.up)
         elif step.model is not None:
-            self._change_model(step.model.name, step.model.set)
+            self._change_model(plan.name, step.model.name, step.model.set)
         else:
             await self._disturb_node(step)
 
@@ -208,29 +219,48 @@ class SimulatedCluster:
         began = loop.time()
         for step in sorted(plan.steps, key=lambda one: one.at):
             await asyncio.sleep(max(0.0, began + step.at / self.speed - loop.time()))
-            await self.run_step(step)
-        await self._until(lambda: self.broken(plan), "the symptoms", within)
+            await self.run_step(plan, step)
+        await self._until(lambda: self.broken(plan) and not self.healthy(plan), "the symptoms", within)
         return plan
 
-    def broken(self, scenario: Scenario | None = None) -> bool:
-        """Whether the cluster shows every symptom of the scenario now."""
-        plan = scenario or self._playing
-        if plan is None:
-            return False
+    def broken(self, scenario: Scenario | str | None = None) -> bool:
+        """Whether the cluster shows every symptom of a loaded scenario now. A past kill stays a symptom."""
+        plan = self._plan(scenario)
         pods, nodes = self._informer("Pod").all(), self._informer("Node").all()
         rollouts = self._informer("Deployment").all()
         return all(shows(symptom, pods, nodes, rollouts) for symptom in plan.symptoms)
 
-    def alert(self, scenario: Scenario | None = None) -> JSON:
-        """The Alertmanager payload for the scenario as of now."""
-        plan = scenario or self._playing
-        if plan is None:
-            raise InvalidInput("scenario", "load or play one first")
+    def healthy(self, scenario: Scenario | str | None = None) -> bool:
+        """Whether every workload in the scenario's namespaces is rolled out and ready now."""
+        spaces = self._plan(scenario).namespaces
+        return all(
+            settled(one)
+            for kind in ("Deployment", "StatefulSet")
+            for one in self._informer(kind).all()
+            if one["metadata"]["namespace"] in spaces
+        )
+
+    async def settled(self, predicate: Callable[[], bool], timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Wait until `predicate` holds; it is asked after every change. Raises TimeoutError after `timeout` s."""
+        await self._until(predicate, "the cluster to settle", timeout)
+
+    def alert(self, scenario: Scenario | str | None = None) -> JSON:
+        """The Alertmanager payload for a loaded scenario as of now."""
+        plan = self._plan(scenario)
 
         def find(namespace: str, labels: dict[str, str]) -> str:
             return worst_pod(self._pods(namespace, labels))
 
         return webhook(plan.alerts, self.name, datetime.now(UTC), find)
+
+    def _plan(self, scenario: Scenario | str | None) -> Scenario:
+        """A loaded scenario; None means the one loaded last."""
+        if isinstance(scenario, Scenario):
+            return scenario
+        name = scenario or next(reversed(self._loaded), "")
+        if name not in self._loaded:
+            raise InvalidInput("scenario", f"{name!r} is not in this cluster; load or play it first")
+        return self._loaded[name]
 
     def _pods(self, namespace: str, labels: dict[str, str]) -> list[JSON]:
         return [
@@ -243,15 +273,24 @@ class SimulatedCluster:
     def _informer(self, kind: str) -> Informer:
         return self.controllers.context.informers[kind]
 
-    def _change_model(self, name: str, values: dict[str, Any]) -> None:
-        if name not in {model.name for model in self._models}:
+    def _change_model(self, scenario: str, name: str, values: dict[str, Any]) -> None:
+        models = self._models[scenario]
+        if name not in {model.name for model in models}:
             raise InvalidInput("model", f"there is no model {name!r}")
-        self._models = tuple(
+        self._models[scenario] = tuple(
             WorkloadModel.model_validate({**model.model_dump(), **values}) if model.name == name else model
-            for model in self._models
+            for model in models
         )
-        assert self._playing is not None
-        self.kubelet.declare(self._models, self._images)
+        self._declare()
+
+    def _declare(self) -> None:
+        """Tell the kubelet the programs and registries of all scenarios in the cluster."""
+        plans = self._loaded.values()
+        images = Images(
+            missing=tuple(one for plan in plans for one in plan.images.missing),
+            denied=tuple(one for plan in plans for one in plan.images.denied),
+        )
+        self.kubelet.declare((model for models in self._models.values() for model in models), images)
 
     async def _disturb_node(self, step: Step) -> None:
         if step.break_node is not None:

@@ -27,6 +27,16 @@ def shows(symptom: Symptom, pods: list[JSON], nodes: list[JSON], deployments: li
     return sum(_suffers(pod, symptom) for pod in matching) >= symptom.pods
 
 
+def settled(workload: JSON) -> bool:
+    """Whether a Deployment or StatefulSet has as many updated, ready pods as it wants, and no others."""
+    status, wanted = workload.get("status") or {}, int(workload["spec"].get("replicas", 1))
+    counts = [int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]
+    return (
+        status.get("observedGeneration") == workload["metadata"].get("generation", 1)
+        and counts == [wanted] * 3
+    )
+
+
 def worst_pod(pods: list[JSON]) -> str:
     """The pod that an alert would name: not ready, waiting, restarted most. Raises NotFound without pods."""
     if not pods:

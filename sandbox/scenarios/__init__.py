@@ -1,7 +1,9 @@
 """Scenarios: clusters that break on command, each with the truth about why.
 
-`names()` lists them, `load(name)` reads one. Texts in them may say `$ago(6h)` or `$now`, which become
-timestamps, and alerts `$pod(namespace,label=value)`, which becomes the name of the worst such pod.
+`scenario_names()` lists them, `load_scenario(name)` reads one (short: `scenarios.names()`, `scenarios.load(name)`).
+Texts in them may say `$ago(6h)` or `$now`, which
+become timestamps, and alerts `$pod(namespace,label=value)`, which becomes the name of the worst such pod. Included
+parts say `$home` and `$environment`, which become the scenario's own.
 """
 
 from __future__ import annotations
@@ -15,23 +17,26 @@ from pydantic import ValidationError
 from cortexops.domain.errors import InvalidInput
 from sandbox.scenarios.schema import Part, Scenario
 
+__all__ = ["Scenario", "load", "load_scenario", "names", "scenario_names"]
+
 _FOLDER = files(__name__)
 
 
-def names() -> list[str]:
+def scenario_names() -> list[str]:
     """The scenarios that come along."""
     return sorted(
         entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
     )
 
 
-def load(name: str) -> Scenario:
+def load_scenario(name: str) -> Scenario:
     """The scenario of that name with its included parts. Raises InvalidInput when unknown or malformed."""
-    if name not in names():
-        raise InvalidInput("scenario", f"there is no {name!r}; there are {', '.join(names())}")
+    if name not in scenario_names():
+        raise InvalidInput("scenario", f"there is no {name!r}; there are {', '.join(scenario_names())}")
     try:
-        scenario = Scenario(name=name, **_read(f"{name}.yaml"))
-        parts = [Part(**_read(f"parts/{part}.yaml")) for part in scenario.include]
+        scenario = Scenario(name=name, **_read(f"{name}.yaml", {}))
+        values = {"$home": scenario.home, "$environment": scenario.environment}
+        parts = [Part(**_read(f"parts/{part}.yaml", values)) for part in scenario.include]
     except ValidationError as error:
         raise InvalidInput(f"scenario {name}", str(error)) from error
     return scenario.model_copy(
@@ -43,5 +48,11 @@ def load(name: str) -> Scenario:
     )
 
 
-def _read(path: str) -> dict[str, Any]:
-    return dict(yaml.safe_load(_FOLDER.joinpath(path).read_text(encoding="utf-8")))
+names, load = scenario_names, load_scenario
+
+
+def _read(path: str, values: dict[str, str]) -> dict[str, Any]:
+    text = _FOLDER.joinpath(path).read_text(encoding="utf-8")
+    for template, value in values.items():
+        text = text.replace(template, value)
+    return dict(yaml.safe_load(text))

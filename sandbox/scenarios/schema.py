@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cortexops.domain.diagnosis import Category, Verdict
+from cortexops.domain.incident import IncidentState
 from cortexops.domain.resource import JSON, Frozen
 from sandbox.cluster.kubelet.images import Images
 from sandbox.cluster.kubelet.models import WorkloadModel
@@ -131,16 +133,27 @@ class Action(Frozen):
 
 
 class Truth(Frozen):
-    """What is really wrong and how it should end. `heals` says whether the action makes it healthy."""
+    """What is really wrong and how it should end. `heals` says whether the action makes it healthy.
+
+    `end_state` names the states in which the incident may rightly end, with `/` between them.
+    """
 
     root_cause: Target | None
-    category: str
-    verdict: Literal["root_cause", "hypothesis", "healthy", "external", "unknown"]
+    category: Category
+    verdict: Verdict
     summary: str
     action: Action | None = None
     alternatives: tuple[Action, ...] = ()
     heals: bool = True
     end_state: str
+
+    @field_validator("end_state")
+    @classmethod
+    def _names_states(cls, value: str) -> str:
+        for state in value.split("/"):
+            if not IncidentState(state.strip()).final:
+                raise ValueError(f"{state} is no final state")
+        return value
 
 
 class Part(Frozen):
@@ -152,14 +165,26 @@ class Part(Frozen):
 
 
 class Scenario(Part):
-    """A cluster, what happens in it, the alert that results, and the truth about it."""
+    """A cluster, what happens in it, the alert that results, and the truth about it.
+
+    Its namespaces are its own, so that several scenarios fit into one cluster; `home` is where its included
+    parts go. `nodes` are added for it alone, with the taint `dedicated=<home>:NoSchedule`.
+    """
 
     name: str
     title: str
     description: str
+    home: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    environment: Literal["production", "staging"]
     include: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     images: Images = Images()
     steps: tuple[Step, ...]
     alerts: tuple[Alert, ...] = Field(min_length=1)
     symptoms: tuple[Symptom, ...] = Field(min_length=1)
     truth: Truth
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that it makes."""
+        return tuple(obj["metadata"]["name"] for obj in self.objects if obj["kind"] == "Namespace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
 import pytest
@@ -181,7 +182,7 @@ async def test_the_session_cookie_is_signed_closed_to_scripts_and_ends(world: Wo
         page = (await client.get("/")).text
         payload, _, signature = kept.partition(".")
         for forged in (f"{payload}.{'0' * 64}", f"{payload}x.{signature}", "x", ".", f"é{kept}"):
-            headers = {"cookie": f"cortexops_session={forged}".encode()}
+            headers = {b"cookie": f"cortexops_session={forged}".encode()}
             client.cookies.clear()
             assert (await client.get("/", headers=headers)).status_code == 303
         client.cookies["cortexops_session"] = kept
@@ -231,7 +232,7 @@ async def test_large_bodies_and_bodies_of_unknown_length_are_refused(world: Worl
         big = await client.post("/api/v1/approvals/x/approve", content=b"x" * (1024 * 1024 + 1))
         assert big.status_code == 422
 
-        async def endless():
+        async def endless() -> AsyncIterator[bytes]:
             yield b"{}"
 
         assert (await client.post("/slack/interactions", content=endless())).status_code == 422

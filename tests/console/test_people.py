@@ -8,7 +8,7 @@ from cortexops.settings import PersonSettings
 from tests.console.support import PEOPLE, sha
 from tests.support.case import ANA_TOKEN
 
-SETTINGS = tuple(PersonSettings(**person) for person in PEOPLE)  # type: ignore[arg-type]
+SETTINGS = tuple(PersonSettings(**person) for person in PEOPLE)
 
 
 def test_a_token_names_its_person_and_nothing_else_does() -> None:

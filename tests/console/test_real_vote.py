@@ -58,11 +58,18 @@ async def running(
     target = ResourceRef(
         cluster="test", kind="Deployment", namespace=task_queue_prefix.strip("-"), name="api"
     )
-    books = [
+    books: list[Any] = [
         records.open_incident, records.record, records.decide, records.ask_approval, records.record_vote,
         records.settle_approval, records.close_incident,
     ]  # fmt: skip
-    acts = [story.investigate, story.remember, story.dry_run, story.apply, story.verify, story.compensate]
+    acts: list[Any] = [
+        story.investigate,
+        story.remember,
+        story.dry_run,
+        story.apply,
+        story.verify,
+        story.compensate,
+    ]
     queue = f"{task_queue_prefix}incidents"
     workers = [
         Worker(

@@ -89,7 +89,10 @@ def replica_set(owner: JSON, revision: int, pod_template: JSON, created: str, re
             "creationTimestamp": created,
             "labels": body["metadata"]["labels"],
             "annotations": {"deployment.kubernetes.io/revision": str(revision)},
-            "ownerReferences": [{"kind": "Deployment", "name": name, "controller": True}],
+            "uid": f"uid-{name}-{suffix}",
+            "ownerReferences": [
+                {"kind": "Deployment", "name": name, "uid": f"uid-{name}", "controller": True}
+            ],
         },
         "spec": {"replicas": replicas, "template": body},
         "status": {"replicas": replicas},
@@ -163,7 +166,12 @@ def pod(
             "creationTimestamp": created or ago(days=2),
             "labels": dict(body["metadata"]["labels"]),
             "ownerReferences": [
-                {"kind": owner["kind"], "name": owner["metadata"]["name"], "controller": True}
+                {
+                    "kind": owner["kind"],
+                    "name": owner["metadata"]["name"],
+                    "uid": f"uid-{owner['metadata']['name']}",
+                    "controller": True,
+                }
             ],
         },
         "spec": {**body["spec"], "nodeName": node},

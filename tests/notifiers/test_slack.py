@@ -106,7 +106,7 @@ async def test_a_huge_diff_is_cut_to_slacks_limits_and_says_so(
     notifier: SlackNotifier, slack: FakeSlack
 ) -> None:
     lines = tuple(DiffLine(path=f"/data/key-{n}", before="<" * 200, after="&" * 200) for n in range(300))
-    request = a_request("INC-20260314-001", diff=lines, cause="x" * 9000)
+    request = a_request("INC-20260314-001", diff=lines, cause="word " * 2000)
     await send(notifier, "", incident(), _K.APPROVAL, "diff", 19, approval=request)
     blocks = slack.thread[0]["attachments"][0]["blocks"]
     texts = [b["text"]["text"] for b in blocks if b["type"] == "section" and "text" in b]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cortexops.domain.errors import InvalidInput
-from sandbox import scenarios
+from sandbox.scenarios import load_scenario, scenario_names
 from sandbox.scenarios.alertmanager import fingerprint, webhook
 from sandbox.scenarios.schema import Step
 from sandbox.scenarios.templates import expand, span
@@ -15,9 +15,9 @@ from sandbox.scenarios.templates import expand, span
 NOW = datetime(2026, 3, 19, 15, 20, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("name", scenarios.names())
+@pytest.mark.parametrize("name", scenario_names())
 def test_every_scenario_is_valid_and_keeps_its_truth_consistent(name: str) -> None:
-    scenario = scenarios.load(name)
+    scenario = load_scenario(name)
     truth = scenario.truth
     assert (truth.root_cause is None) == (truth.verdict == "external")
     assert truth.action is not None or not truth.heals
@@ -29,11 +29,24 @@ def test_every_scenario_is_valid_and_keeps_its_truth_consistent(name: str) -> No
         and obj["metadata"]["labels"]["environment"] in ("production", "staging")
     }
     assert spaces == marked
+    assert scenario.home in spaces
+    used = {obj["metadata"]["namespace"] for obj in scenario.objects if obj["kind"] != "Namespace"}
+    assert used <= spaces
     assert len({model.name for model in scenario.models}) == len(scenario.models)
 
 
+def test_no_two_scenarios_share_a_namespace_or_a_node() -> None:
+    plans = [load_scenario(name) for name in scenario_names()]
+    spaces = [space for plan in plans for space in plan.namespaces]
+    assert len(spaces) == len(set(spaces))
+    nodes = [node for plan in plans for node in plan.nodes]
+    assert len(nodes) == len(set(nodes))
+    broken = {step.break_node for plan in plans for step in plan.steps if step.break_node}
+    assert broken <= set(nodes)
+
+
 def test_the_needed_scenarios_are_there() -> None:
-    assert set(scenarios.names()) >= {
+    assert set(scenario_names()) >= {
         "oom-after-release",
         "configmap-changed-hours-ago",
         "image-typo-rollout",
@@ -46,7 +59,7 @@ def test_the_needed_scenarios_are_there() -> None:
 
 def test_an_unknown_scenario_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(InvalidInput, match="oom-after-release"):
-        scenarios.load("../secrets")
+        load_scenario("../secrets")
 
 
 def test_a_step_must_do_exactly_one_thing() -> None:
@@ -66,7 +79,7 @@ def test_ages_and_pods_are_filled_in() -> None:
 
 
 def test_the_webhook_is_alertmanagers_version_4() -> None:
-    scenario = scenarios.load("node-not-ready-cascade")
+    scenario = load_scenario("node-not-ready-cascade")
     body = webhook(scenario.alerts, "sandbox", NOW, lambda *_: "pod")
     assert (body["version"], body["status"], body["receiver"]) == ("4", "firing", "cortexops")
     assert len(body["alerts"]) == 9

@@ -28,6 +28,9 @@ _counter = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def migrated_template(engines: RunningEngines) -> Iterator[str]:
+    with psycopg.connect(engines.postgres_plain_dsn, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # the server is thrown away with the session
+        connection.execute("SELECT pg_reload_conf()")
     with fresh_database(engines) as template:
         upgrade(template.dsn)
         yield template.name
@@ -51,7 +54,7 @@ async def store(migrated_database: Database) -> AsyncIterator[PostgresStore]:
 async def as_owner(database: Database, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """Run SQL as the superuser that owns everything."""
     async with await psycopg.AsyncConnection.connect(database.plain_dsn, autocommit=True) as connection:
-        cursor = await connection.execute(sql.SQL(statement), values or None)  # type: ignore[arg-type]
+        cursor = await connection.execute(sql.SQL(statement), values or None)
         return await cursor.fetchall() if cursor.description else []
 
 
@@ -64,7 +67,7 @@ async def tamper(database: Database, *statements: str) -> None:
                 sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier(table))
             )
         for statement in statements:
-            await connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            await connection.execute(sql.SQL(statement))
         for table in switches:
             await connection.execute(
                 sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(sql.Identifier(table))

@@ -223,7 +223,8 @@ def test_an_exhausted_quota_is_named():
     said = event(
         rs,
         "FailedCreate",
-        'Error creating: pods "api-x" is forbidden: exceeded quota: compute, requested: limits.memory=256Mi, used: limits.memory=1Gi, limited: limits.memory=1Gi',
+        'Error creating: pods "api-x" is forbidden: exceeded quota: compute, '
+        "requested: limits.memory=256Mi, used: limits.memory=1Gi, limited: limits.memory=1Gi",
     )
     quota = {
         "kind": "ResourceQuota",

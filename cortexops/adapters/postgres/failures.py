@@ -29,7 +29,7 @@ def database_url(dsn: str) -> URL:
     """The URL with our driver. Raises `InvalidInput` that does not repeat it."""
     try:
         url = make_url(dsn)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter quotes what stands in the port's place: perhaps a secret
         raise InvalidInput("postgres.dsn", "is not a database URL (postgresql+psycopg://…)") from None
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")

@@ -11,8 +11,9 @@ _WORDS = re.compile(
     r"|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad|abort(?:ed|ing)?|expired)\b"
     r"|\b[A-Z]\w*(?:Error|Exception)\b"
 )
-_MILD = re.compile(r"(?i)(^|[\s\[\"=|])(debug|info|trace|notice)\b")
-_LOUD = re.compile(r"(?i)\b(fatal|panic|critical|error|exception|traceback|abort)")
+_LEVEL = re.compile(r"(?i)\b(debug|info|trace|notice|warn(?:ing)?|err(?:or)?|fatal|panic|crit(?:ical)?|severe)\b")
+_MILD = frozenset({"debug", "info", "trace", "notice"})
+_ALWAYS = re.compile(r"(?i)\b(panic:|traceback|exception in thread|unhandled|uncaught)")
 _UNREACHABLE = re.compile(
     r"(?i)(connection refused|econnrefused|no such host|name or service not known|enotfound|eai_again"
     r"|temporary failure in name resolution|could not resolve|unknown ?host|host not found|nxdomain"
@@ -36,9 +37,13 @@ _LISTENING = re.compile(
 
 def complaining(lines: Sequence[str]) -> list[str]:
     """The lines that report something wrong, in their order; lines marked as mere information do not."""
-    return [
-        line for line in lines if _WORDS.search(line) and not (_MILD.search(line) and not _LOUD.search(line))
-    ]
+    return [line for line in lines if _WORDS.search(line) and (_ALWAYS.search(line) or not _is_mild(line))]
+
+
+def _is_mild(line: str) -> bool:
+    """Whether the first word that names a level names a mild one."""
+    level = _LEVEL.search(line)
+    return level is not None and level.group(1).lower() in _MILD
 
 
 def unreachable(lines: Sequence[str]) -> list[str]:

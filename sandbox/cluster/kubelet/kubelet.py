@@ -84,13 +84,7 @@ class Kubelet:
         if self._own_events:
             await self._events.start()
         for name in self.nodes:
-            with suppress(Conflict):
-                await self._cluster.create(
-                    "Node", "", node_object(name, self._cpu, self._memory, self._most_pods)
-                )
-            await self._beat(name)
-            self._node_event(name, "Starting", "Starting kubelet.")
-            self._node_event(name, "NodeReady", f"Node {name} status is now: NodeReady")
+            await self._register(name)
         self._informers["Pod"].on_change(self._pod_changed)
         self._tasks = [
             asyncio.create_task(self._tick(), name="kubelet-tick"),
@@ -114,6 +108,12 @@ class Kubelet:
         broken = [e for e in ended if isinstance(e, Exception)]
         if broken:
             raise ExceptionGroup("the kubelet broke down", broken)
+
+    async def add_node(self, name: str, taints: Iterable[JSON] = ()) -> None:
+        """Register one more node; one that is already there stays as it is."""
+        if name not in self.nodes:
+            self.nodes.append(name)
+            await self._register(name, taints)
 
     def declare(self, models: Iterable[WorkloadModel], images: Images) -> None:
         """How programs behave and which images exist from now on; running containers obey at once."""
@@ -166,6 +166,15 @@ class Kubelet:
             for one in run.containers
             if one.stage is Stage.RUNNING
         }
+
+    async def _register(self, name: str, taints: Iterable[JSON] = ()) -> None:
+        with suppress(Conflict):
+            body = node_object(name, self._cpu, self._memory, self._most_pods)
+            body["spec"] = {"taints": list(taints)} if taints else {}
+            await self._cluster.create("Node", "", body)
+        await self._beat(name)
+        self._node_event(name, "Starting", "Starting kubelet.")
+        self._node_event(name, "NodeReady", f"Node {name} status is now: NodeReady")
 
     def _find_model(self, pod: JSON, container: JSON, ends: bool) -> WorkloadModel:
         labels = pod["metadata"].get("labels") or {}

@@ -62,10 +62,14 @@ class Dependency(Frozen):
 
 
 class Served(Frozen):
-    """A port that the program listens on; without paths it answers every path."""
+    """A port that the program listens on; without paths it answers every path.
+
+    Those of `steady` answer 200 whatever state the dependencies are in, as a liveness endpoint should.
+    """
 
     port: int
     paths: tuple[str, ...] = ()
+    steady: tuple[str, ...] = ("/live",)
 
 
 class Crash(Frozen):

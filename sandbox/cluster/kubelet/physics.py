@@ -93,14 +93,16 @@ def answers(model: WorkloadModel, program: Program, port: int, path: str | None)
     """The HTTP status at a port and path: 0 refuses the connection; `path` None asks for the port alone."""
     if not program.up:
         return 0
-    served = {one.port: one.paths for one in model.serves}
+    served = {one.port: one for one in model.serves}
     if served and port not in served:
         return 0
     if path is None:
         return 200
-    paths = served.get(port, ())
-    if paths and path.partition("?")[0] not in paths:
+    here, plain = served.get(port), path.partition("?")[0]
+    if here is not None and here.paths and plain not in here.paths:
         return 404
+    if here is not None and plain in here.steady:
+        return 200
     unready = {
         dependency.address or dependency.env
         for dependency in model.dependencies
