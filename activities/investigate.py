@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
@@ -12,6 +12,7 @@ from activities.analyzers import analyze
 from activities.collectors import COLLECTORS
 from activities.gathering import Gathering, Reads
 from activities.resolve import resolve
+from cortexops.domain.action import Candidate
 from cortexops.domain.conclusion import conclude, onset_of
 from cortexops.domain.correlation import title_of
 from cortexops.domain.diagnosis import Diagnosis
@@ -28,7 +29,6 @@ from cortexops.ports.memory import Memory
 log = structlog.get_logger(__name__)
 
 _RECALL_SECONDS = 5.0
-_SIMILAR_FROM = 0.0
 _MOST_SIMILAR = 3
 
 
@@ -64,6 +64,17 @@ async def investigate(
         similar = await _recall(memory, diagnosis, list(signals))
         diagnosis = diagnosis.model_copy(update={"similar": similar})
     return scene, diagnosis
+
+
+def candidates_for(
+    propose: Callable[[Scene, Diagnosis], list[Candidate]], scene: Scene, diagnosis: Diagnosis
+) -> list[Candidate]:
+    """What could be done; nothing where an action cannot read the object that it would change."""
+    try:
+        return propose(scene, diagnosis)
+    except CortexError as error:
+        log.warning("no action could be proposed", target=str(diagnosis.target), error=str(error))
+        return []
 
 
 async def _collect_within(gathering: Gathering, seconds: float) -> None:

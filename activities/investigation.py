@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.errors import for_temporal, heartbeating
-from activities.investigate import investigate
+from activities.investigate import candidates_for, investigate
 from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
 from cortexops.domain.action import Candidate
 from cortexops.domain.case import Case
@@ -65,7 +65,7 @@ class InvestigationActivities(Investigation):
                     memory=self._memory,
                 )
                 diagnosis = diagnosis.model_copy(update={"evidence": diagnosis.evidence[:MOST_EVIDENCE]})
-                candidates = self._propose(scene, diagnosis)[:_MOST_CANDIDATES]
+                candidates = candidates_for(self._propose, scene, diagnosis)[:_MOST_CANDIDATES]
                 await self._store.save_diagnosis(question.incident_id, diagnosis)
                 seconds = time.perf_counter() - began
         INVESTIGATION_SECONDS.observe(seconds)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from activities.gathering import Gathering, Reads
-from activities.investigate import investigate
+from activities.investigate import candidates_for, investigate
 from activities.resolve import resolve
 from cortexops.domain.action import Candidate
 from cortexops.domain.diagnosis import Diagnosis
@@ -54,7 +54,7 @@ async def investigate_payload(
                 budget_seconds=budget_seconds,
                 reads=reads,
             )
-        return Result(target, tuple(members), diagnosis, tuple(propose(scene, diagnosis)))
+        return Result(target, tuple(members), diagnosis, tuple(candidates_for(propose, scene, diagnosis)))
 
     try:
         groups = await _grouped(reads, signals, gate)

@@ -9,7 +9,6 @@ from typing import Any
 
 from temporalio.worker import Worker
 
-from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
 from workers.runner import investigator, orchestrator, remediator
 from workers.serving import Components, HttpServer
@@ -92,7 +91,7 @@ async def remediate(wiring: Wiring, components: Components, urls: dict[str, str]
 async def console(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
     """Serves people and delivers messages to them."""
     from activities.delivery import Delivery
-    from activities.notifiers.slack import SlackNotifier
+    from activities.notifiers import build_notifiers
     from console.app import create_console
     from cortexops.adapters.votes import VoteBox
 
@@ -104,14 +103,10 @@ async def console(wiring: Wiring, components: Components, urls: dict[str, str]) 
             create_console(settings, store, votes, components), settings.console.host, settings.console.port
         )
     ]
-    if "slack" in wiring.notifiers:
-        parts.append(Delivery(store, {"slack": SlackNotifier(settings.slack, url=console_url(settings))}))
+    notifiers = build_notifiers(settings)
+    if notifiers:
+        parts.append(Delivery(store, notifiers))
     return parts
-
-
-def console_url(settings: Settings) -> str:
-    """Where people find the console, for links in messages."""
-    return settings.console.public_url or f"http://{settings.console.host}:{settings.console.port}"
 
 
 ROLES: dict[str, Role] = {

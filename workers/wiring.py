@@ -102,7 +102,12 @@ class Wiring:
         from cortexops.adapters.policy import build_policy
 
         if self._policy is None:
-            self._policy = build_policy(self.settings.policy)
+            token = self.settings.policy.opa_token
+            self._policy = build_policy(
+                self.settings.policy,
+                overrides=self.settings.policy.data,
+                opa_token=token.get_secret_value() if token else None,
+            )
             self._stack.push_async_callback(self._policy.close)
         return self._policy
 
@@ -173,7 +178,9 @@ class Wiring:
     @cached_property
     def notifiers(self) -> tuple[str, ...]:
         """Names of the channels that are configured."""
-        return ("slack",) if self.settings.slack.bot_token is not None else ()
+        from activities.notifiers import build_notifiers
+
+        return tuple(build_notifiers(self.settings))
 
     @property
     def memory_path(self) -> Path:

@@ -24,7 +24,7 @@ from cortexops.domain.findings import (
 )
 from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods
 from cortexops.domain.kubernetes.references import ConfigUse, config_uses
-from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.kubernetes.values import latest, texts
 from cortexops.domain.redaction import secret_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -101,7 +101,7 @@ def _of_source(
     if failing and not cases:
         return None
     complaint = _complaint(scene, subject, obj, uses)
-    write = _change(subject, obj, complaint.key if complaint else "")
+    write = _change(subject, scene.revisions(subject.ref), obj, complaint.key if complaint else "")
     if write is None and complaint is None:
         return None
     changed = write.at if write else None
@@ -174,16 +174,16 @@ def _drifted(obj: JSON, complaint: Complaint | None) -> bool:
     return key in applied and applied[key] != texts(obj, "data").get(key)
 
 
-def _change(subject: Subject, obj: JSON, key: str) -> meta.Write | None:
+def _change(
+    subject: Subject, revisions: list[tuple[int, ResourceRef, JSON]], obj: JSON, key: str
+) -> meta.Write | None:
     """When the object (that key of it) was changed after the workload was made, as far as is recorded."""
     write = meta.key_writes(obj).get(key) if key else None
     write = write or meta.last_write(obj)
     born = meta.created(obj)
     if write is None:
         return None
-    made = meta.created(subject.obj) or min(
-        (at for _, pod in subject.pods if (at := meta.created(pod)) is not None), default=None
-    )
+    made = latest(meta.created(subject.obj), *(meta.created(rs) for _, _, rs in revisions))
     if (
         born is not None
         and write.at - born <= timedelta(seconds=2)

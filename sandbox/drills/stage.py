@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON, Frozen
 from cortexops.ports.store import ApprovalRecord
+from ingest.decode import decode_file
 from sandbox import scenarios
 from sandbox.cluster.simulation import SimulatedCluster
 from sandbox.demo.follow import approve
@@ -54,6 +57,8 @@ class Stage:
         self.checks: list[Check] = []
         self.answers: list[int] = []
         """HTTP statuses that the gateway gave to the drill's alerts."""
+        self.posted: set[str] = set()
+        """Ids of the signals in those alerts."""
 
     def check(self, invariant: str, held: bool, detail: str = "") -> None:
         """Note whether the invariant held."""
@@ -66,6 +71,8 @@ class Stage:
     async def post(self, plan: Scenario, *, within: float = 30.0) -> None:
         """Send the scenario's alert as Alertmanager does: again and again until it is taken."""
         payload = self.simulation.alert(plan)
+        parsed = decode_file(json.dumps(payload), "alertmanager", self.simulation.name, datetime.now(UTC))
+        self.posted |= {signal.id for signal in parsed.signals}
         async with httpx.AsyncClient(timeout=20) as client, asyncio.timeout(within):
             while True:
                 answer = await client.post(f"{self.platform.gateway_url}/webhooks/alertmanager", json=payload)
@@ -136,6 +143,10 @@ class Stage:
         checked, faults = await self.store.verify()
         self.check(
             "the audit chain is intact", not faults and checked > 0, f"{checked} events, {len(faults)} faults"
+        )
+        lost = [id_ for id_ in sorted(self.posted) if await self.store.signal(id_) is None]
+        self.check(
+            "every alert that was sent has a fate", not lost, f"{len(self.posted)} sent, {len(lost)} lost"
         )
         left = [row for row in await self.store.unfinished() if row.state is not LedgerState.UNKNOWN]
         self.check("no change is left half done", not left, ", ".join(row.operation_id for row in left))

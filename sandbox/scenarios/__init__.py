@@ -1,9 +1,8 @@
 """Scenarios: clusters that break on command, each with the truth about why.
 
-`scenario_names()` lists them, `load_scenario(name)` reads one (short: `scenarios.names()`, `scenarios.load(name)`).
-Texts in them may say `$ago(6h)` or `$now`, which
-become timestamps, and alerts `$pod(namespace,label=value)`, which becomes the name of the worst such pod. Included
-parts say `$home` and `$environment`, which become the scenario's own.
+`scenario_names()` lists them, `load_scenario(name)` reads one; `names` and `load` are their short names. Texts in
+them may say `$ago(6h)` or `$now`, which become timestamps, and alerts `$pod(namespace,label=value)`, which becomes
+the name of the worst such pod. Included parts say `$home` and `$environment`, which become the scenario's own.
 """
 
 from __future__ import annotations

@@ -135,11 +135,14 @@ class Action(Frozen):
 class Truth(Frozen):
     """What is really wrong and how it should end. `heals` says whether the action makes it healthy.
 
-    `end_state` names the states in which the incident may rightly end, with `/` between them.
+    `category` is what the evidence at the time of the alert supports; where only the failing remedy shows what it
+    really was, that is `revealed`. `end_state` names the states in which the incident may rightly end, with `/`
+    between them.
     """
 
     root_cause: Target | None
     category: Category
+    revealed: Category | None = None
     verdict: Verdict
     summary: str
     action: Action | None = None

@@ -14,13 +14,14 @@ from activities.investigate import investigate
 from activities.oneshot import investigate_payload
 from cortexops.adapters.kubernetes import KubernetesCluster
 from cortexops.domain.evidence import GapReason
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.signal import Signal
 from sandbox.cluster.faults import Fault
 from sandbox.cluster.kinds import BY_KIND
 from sandbox.cluster.server import SimulatedApiServer
 from tests.investigation.objects import (
     NOW,
+    ago,
     config_map,
     container,
     crash_loop,
@@ -48,7 +49,7 @@ async def cluster(server, tmp_path):
     await client.close()
 
 
-def put(server: SimulatedApiServer, obj: dict) -> None:
+def put(server: SimulatedApiServer, obj: JSON) -> None:
     """Store an object just as it is, with its status, times and managed fields."""
     resource_kind = BY_KIND[obj["kind"]]
     metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
@@ -57,16 +58,24 @@ def put(server: SimulatedApiServer, obj: dict) -> None:
     server.store.put(resource_kind.key, body["metadata"].get("namespace", ""), body["metadata"]["name"], body)
 
 
-def seed(server: SimulatedApiServer) -> dict:
+def seed(server: SimulatedApiServer) -> JSON:
     """A crash-looping Deployment in the namespace shop, with configuration and a Service."""
     put(server, {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop"}})
-    env = {"envFrom": [{"configMapRef": {"name": "api-env"}}]}
+    env: JSON = {"envFrom": [{"configMapRef": {"name": "api-env"}}]}
     live = deployment(pod_template=template("api", container(**env)), ready=1)
     rs = replica_set(live, 4, live["spec"]["template"], live["metadata"]["creationTimestamp"], 2)
     rs["spec"]["selector"] = {"matchLabels": rs["metadata"]["labels"]}
     bad = pod(rs, crash_loop(terminated(1)))
     good = pod(rs, running(), suffix="qq8zz")
-    for obj in (node(), config_map("api-env", {"POOL_SIZE": "ten"}), service("api"), live, rs, bad, good):
+    for obj in (
+        node(),
+        config_map("api-env", {"POOL_SIZE": "ten"}, changed={"POOL_SIZE": ago(hours=6)}),
+        service("api"),
+        live,
+        rs,
+        bad,
+        good,
+    ):
         put(server, obj)
     stored = server.store.get(BY_KIND["Pod"].key, "shop", bad["metadata"]["name"])
     assert stored is not None
@@ -135,7 +144,7 @@ async def test_forbidden_logs_are_a_gap_and_the_rest_goes_on(server, cluster):
         gap.reason is GapReason.FORBIDDEN and gap.what == "get pods/log in namespace shop"
         for gap in diagnosis.gaps
     )
-    assert diagnosis.cause is not None and diagnosis.cause.category == "crash"
+    assert diagnosis.verdict == "hypothesis"  # what the program says is not known
 
 
 async def test_forbidden_configmaps_are_a_gap_and_the_crash_is_still_told(server, cluster):
@@ -220,3 +229,66 @@ async def test_cancelling_an_investigation_leaves_nothing_running(server, cluste
         await task
     left = [t for t in asyncio.all_tasks() - before if "gathering" in str(t.get_coro()) or "Reads" in str(t)]
     assert left == []
+
+
+REFUSED = "ERROR dial tcp: lookup ok, connect to postgres:5432: connection refused"
+
+
+def seed_chain(server: SimulatedApiServer) -> None:
+    """api crashes because postgres is killed for memory; rabbit is down, too, but nobody minds."""
+    put(server, {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "shop"}})
+    calls = container(env=[{"name": "DB_HOST", "value": "postgres"}, {"name": "MQ_HOST", "value": "rabbit"}])
+    live = deployment(pod_template=template("api", calls), ready=0)
+    rs = replica_set(live, 4, live["spec"]["template"], ago(days=20), 2)
+    bad = pod(rs, crash_loop(terminated(1)))
+    db = deployment("postgres", template("postgres", container("postgres")), replicas=1, ready=0)
+    db_rs = replica_set(db, 2, db["spec"]["template"], ago(days=30), 1)
+    killed = pod(db_rs, crash_loop(terminated(137, "OOMKilled"), "postgres"))
+    mq = deployment("rabbit", template("rabbit", container("rabbit")), replicas=1, ready=0)
+    services = [
+        service(name) | {"spec": {**service(name)["spec"], "clusterIP": ""}}
+        for name in ("api", "postgres", "rabbit")
+    ]
+    for obj in (node(), live, rs, bad, db, db_rs, killed, mq, *services):
+        put(server, obj)
+    server.logs.append("shop", bad["metadata"]["uid"], "api", REFUSED + "\n")
+    server.logs.rotate("shop", bad["metadata"]["uid"], "api")
+
+
+async def test_a_crash_is_followed_upstream_to_the_workload_that_broke(server, cluster):
+    seed_chain(server)
+    before = cluster.requests
+    _, diagnosis = await look(cluster, alert("Deployment", "api"))
+    assert cluster.requests - before <= 25
+    assert diagnosis.cause is not None
+    assert (diagnosis.cause.resource.name, diagnosis.cause.category) == ("postgres", "oom_limit_too_low")
+    assert not any(h.resource.name == "rabbit" for h in diagnosis.hypotheses)
+
+
+async def test_alerts_of_victim_and_culprit_are_one_incident(server, cluster):
+    seed_chain(server)
+    signals = [alert("Deployment", "api"), alert("Deployment", "postgres")]
+    report = await investigate_payload(cluster, signals, NOW, lambda scene, diagnosis: [])
+    assert [i["root_cause"]["resource"]["name"] for i in report["incidents"]] == ["postgres"]
+
+
+async def test_an_alert_about_a_service_reaches_the_workload_behind_it(server, cluster):
+    seed(server)
+    _, diagnosis = await look(cluster, alert("Service", "api"))
+    assert diagnosis.cause is not None and diagnosis.cause.resource.name == "api-env"
+
+
+async def test_an_ingress_to_a_service_that_does_not_exist_is_misrouted(server, cluster):
+    seed(server)
+    backend = {"service": {"name": "shop-web", "port": {"number": 80}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    put(
+        server,
+        {
+            "kind": "Ingress",
+            "metadata": {"name": "shop", "namespace": "shop"},
+            "spec": {"rules": [{"host": "shop.example.com", "http": {"paths": paths}}]},
+        },
+    )
+    _, diagnosis = await look(cluster, alert("Ingress", "shop"))
+    assert diagnosis.cause is not None and diagnosis.cause.category == "service_misrouted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cortexops.domain.resource import JSON
 from cortexops.domain.signal import SignalType
 from tests.investigation.objects import (
     ago,
@@ -25,7 +26,7 @@ from tests.investigation.objects import (
 )
 
 API = ref("Deployment", "api")
-FROM_MAP = {"envFrom": [{"configMapRef": {"name": "api-env"}}]}
+FROM_MAP: JSON = {"envFrom": [{"configMapRef": {"name": "api-env"}}]}
 
 
 def configured(ready: int = 0, **more):

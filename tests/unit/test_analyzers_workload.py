@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cortexops.domain.diagnosis import Category
+from cortexops.domain.resource import JSON
 from cortexops.domain.signal import SignalType
 from tests.investigation.objects import (
     ago,
@@ -26,7 +27,7 @@ API = ref("Deployment", "api")
 OOM = terminated(137, "OOMKilled")
 
 
-def released(new: dict, old: dict, *, at: str = "", replicas: int = 2):
+def released(new: JSON, old: JSON, *, at: str = "", replicas: int = 2):
     """A Deployment with its two newest revisions."""
     live = deployment(pod_template=template("api", new), replicas=replicas, ready=0)
     older = replica_set(live, 11, template("api", old), ago(days=9))

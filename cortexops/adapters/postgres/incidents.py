@@ -82,7 +82,12 @@ class IncidentBook:
                 return faster
             await _attach(connection, incident.id, signals)
             first = message(
-                incident, MessageKind.DETECTED, entry.detail, key="detected", at=incident.detected_at
+                incident,
+                MessageKind.DETECTED,
+                entry.detail,
+                key="detected",
+                at=incident.detected_at,
+                fields={"Object": str(incident.resource), "Risk": f"{incident.risk_score}/100"},
             )
             await outbox.queue(connection, self._notifiers, [first])
             await audit.append(connection, [entry.model_copy(update={"chain": incident.id})])

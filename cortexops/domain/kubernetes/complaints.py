@@ -11,7 +11,9 @@ _WORDS = re.compile(
     r"|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad|abort(?:ed|ing)?|expired)\b"
     r"|\b[A-Z]\w*(?:Error|Exception)\b"
 )
-_LEVEL = re.compile(r"(?i)\b(debug|info|trace|notice|warn(?:ing)?|err(?:or)?|fatal|panic|crit(?:ical)?|severe)\b")
+_LEVEL = re.compile(
+    r"(?i)\b(debug|info|trace|notice|warn(?:ing)?|err(?:or)?|fatal|panic|crit(?:ical)?|severe)\b"
+)
 _MILD = frozenset({"debug", "info", "trace", "notice"})
 _ALWAYS = re.compile(r"(?i)\b(panic:|traceback|exception in thread|unhandled|uncaught)")
 _UNREACHABLE = re.compile(

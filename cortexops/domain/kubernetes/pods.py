@@ -86,7 +86,7 @@ def container_states(pod: JSON) -> list[ContainerState]:
             found.append(
                 ContainerState(
                     name=text(status, "name"),
-                    image=spec_of(pod, text(status, "name")).get("image") or text(status, "image"),
+                    image=text(spec_of(pod, text(status, "name")), "image") or text(status, "image"),
                     init=init,
                     ready=status.get("ready") is True,
                     restarts=number(status, "restartCount"),
