@@ -101,7 +101,7 @@ def _of_deployment(scene: Scene, subject: Subject) -> Release | None:
 
 def _rolled_out(scene: Scene, subject: Subject, replica_set: JSON) -> datetime | None:
     """When the revision came into force: an older ReplicaSet may have been taken into use again."""
-    if "deployment.kubernetes.io/revision-history" not in meta.annotations(replica_set):
+    if "deployment.kubernetes.io/revision-history" not in meta.annotations_of(replica_set):
         return meta.created(replica_set)
     write = meta.writes(subject.obj, "spec", "template")
     scaled = [

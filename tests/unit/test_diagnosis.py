@@ -16,6 +16,8 @@ from cortexops.domain.diagnosis import Category, Hypothesis, Support, Verdict, r
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.kubernetes import complaints, hosts
 from cortexops.domain.report import Result, group, investigation_report, render_markdown, render_text
+from cortexops.domain.resource import JSON
+from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Severity, SignalType
 from tests.investigation.objects import (
     NOW,
@@ -118,9 +120,9 @@ def test_information_is_no_complaint():
     ) == ["ERROR failed to bind"]
 
 
-def rich():
+def rich() -> Scene:
     """A scene in which almost every analyzer has something to say."""
-    env = {
+    env: JSON = {
         "envFrom": [{"configMapRef": {"name": "api-env"}}],
         "readinessProbe": {"httpGet": {"path": "/r", "port": "http"}},
     }

@@ -41,7 +41,7 @@ def labels(obj: JSON) -> dict[str, str]:
     return texts(obj, "metadata", "labels")
 
 
-def annotations(obj: JSON) -> dict[str, str]:
+def annotations_of(obj: JSON) -> dict[str, str]:
     return texts(obj, "metadata", "annotations")
 
 
@@ -115,7 +115,7 @@ def key_writes(obj: JSON) -> dict[str, Write]:
 def applied_values(obj: JSON) -> dict[str, str]:
     """The data that `kubectl apply` wrote last; a live value that differs was changed by other means."""
     try:
-        applied = json.loads(annotations(obj).get(_LAST_APPLIED, "{}"))
+        applied = json.loads(annotations_of(obj).get(_LAST_APPLIED, "{}"))
     except ValueError:
         return {}
     return texts(applied, "data")
