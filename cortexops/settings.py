@@ -64,7 +64,9 @@ class PolicySettings(Section):
 
     engine: Literal["regorus", "opa"] = Field("regorus", description="in process, or an OPA server")
     path: Path | None = Field(None, description="folder of the bundle; the shipped pack when absent")
-    data: Path | None = Field(None, description="JSON file laid over the bundle's data.json, for engine regorus")
+    data: Path | None = Field(
+        None, description="JSON file laid over the bundle's data.json, for engine regorus"
+    )
     opa_url: str = Field("http://127.0.0.1:8181", description="OPA server, for engine opa")
     opa_token: SecretStr | None = Field(None, description="bearer token of the OPA server")
     timeout_seconds: float = Field(5, description="no answer in this time is a denial", gt=0)

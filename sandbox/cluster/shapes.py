@@ -64,8 +64,9 @@ def check(resource: Resource, body: Any) -> JSON:
             f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
             f"{resource.kind} in version {resource.api_version} is expected"
         )
+    free = {"data"} if resource.kind == "ControllerRevision" else set()  # any JSON may stand there
     try:
-        _walk(body, "")
+        _walk({key: value for key, value in body.items() if key not in free}, "")
     except _Wrong as wrong:
         raise _unreadable(resource, str(wrong)) from None
     return body
@@ -100,7 +101,7 @@ def _member(key: str, item: Any, where: str) -> None:
             for name, text in item.items():
                 if text is not None and not isinstance(text, str):
                     raise _Wrong(f"{where}.{name}: a string is expected")
-        elif key != "data":  # ControllerRevision.data is free-form
+        else:
             raise _Wrong(f"{where}: a map of strings is expected")
         return
     if key in _AMOUNTS and isinstance(item, dict):
