@@ -145,6 +145,13 @@ class IncidentSettings(Section):
     verification_interval_seconds: float = Field(2, description="pause between measurements", gt=0)
 
 
+class SloSettings(Section):
+    """What is promised of incident response; the SLO gauges are computed from it."""
+
+    target: float = Field(0.95, description="share of incidents that end well in time", gt=0, lt=1)
+    resolve_minutes: float = Field(60, description="in time means within so many minutes", gt=0)
+
+
 class WorkerSettings(Section):
     """Temporal workers."""
 
@@ -206,6 +213,7 @@ class Settings(BaseSettings):
     console: ConsoleSettings = ConsoleSettings()
     correlator: CorrelatorSettings = CorrelatorSettings()
     incident: IncidentSettings = IncidentSettings()
+    slo: SloSettings = SloSettings()
     worker: WorkerSettings = WorkerSettings()
     slack: SlackSettings = SlackSettings()
     people: tuple[PersonSettings, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio.worker import Worker
 
 from cortexops.telemetry import get_logger
+from workers.figures import Figures
 from workers.runner import investigator, orchestrator, remediator
 from workers.serving import Components, HttpServer
 from workers.wiring import Wiring
@@ -103,6 +104,7 @@ async def console(wiring: Wiring, components: Components, urls: dict[str, str]) 
             create_console(settings, store, votes, components), settings.console.host, settings.console.port
         )
     ]
+    parts.append(Figures(store, settings.slo))
     notifiers = build_notifiers(settings)
     if notifiers:
         parts.append(Delivery(store, notifiers))

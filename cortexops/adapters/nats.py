@@ -77,6 +77,7 @@ class JetStreamBus:
         self._asked = 0  # messages that pull requests at the server may still bring
         self._asked_until = 0.0
         self._consumer_lost = False
+        self._closing = False
 
     @classmethod
     async def connect(cls, settings: NatsSettings) -> Self:
@@ -108,6 +109,7 @@ class JetStreamBus:
         return bus
 
     async def close(self) -> None:
+        self._closing = True
         if not self._client.is_closed:
             await self._client.close()
 
@@ -123,7 +125,8 @@ class JetStreamBus:
         _log.debug("nats client reports", error=type(error).__name__)
 
     async def _on_disconnected(self) -> None:
-        _log.warning("connection to NATS lost; reconnecting")
+        if not self._closing:
+            _log.warning("connection to NATS lost; reconnecting")
         for future in list(self._acks.values()):
             if not future.done():
                 future.set_exception(TemporaryError("the connection to NATS broke"))

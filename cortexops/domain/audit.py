@@ -28,7 +28,6 @@ class AuditType(StrEnum):
     VERIFIED = "verified"
     RESOLVED = "resolved"
     STATE_CHANGED = "state_changed"
-    SIGNALS_ADDED = "signals_added"
     POLICY_DECIDED = "policy_decided"
     POLICY_VIOLATION = "policy_violation"
     DRY_RUN = "dry_run"
@@ -43,7 +42,6 @@ class AuditType(StrEnum):
     ESCALATED = "escalated"
     POSTMORTEM = "postmortem"
     TERMINATED = "terminated"
-    PLATFORM_STARTED = "platform_started"
 
 
 class AuditEntry(Frozen):

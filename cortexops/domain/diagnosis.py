@@ -51,7 +51,6 @@ class Category(StrEnum):
     STUCK_POD = "stuck_pod"
     SCALED_TO_ZERO = "scaled_to_zero"
     UNKNOWN = "unknown"
-    HEALTHY = "healthy"
 
 
 class Support(Frozen):
