@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,6 +46,7 @@ class Transport:
             self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
             self._api.rest_client.pool_manager = self._session
         self.requests = 0
+        self._open: set[aiohttp.ClientResponse] = set()
 
     @classmethod
     async def open(cls, kubeconfig: str | None, context: str | None, request_timeout: float) -> Transport:
@@ -52,8 +54,11 @@ class Transport:
         return cls(await load_access(kubeconfig, context), request_timeout)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, also those of answers that nobody has read to their end (a watch left early)."""
+        for response in list(self._open):
+            response.close()
         await self._api.close()
+        await asyncio.sleep(0)  # transports are closed by the loop's next turn
 
     async def _authorization(self) -> str:
         settings = await self._access.configuration.auth_settings()
@@ -99,7 +104,11 @@ class Transport:
                     method, url, headers=headers, data=data, timeout=limits, allow_redirects=False, **proxy
                 ) as response:
                     if response.status < 400:
-                        yield response
+                        self._open.add(response)
+                        try:
+                            yield response
+                        finally:
+                            self._open.discard(response)
                         return
                     body = await response.read()
             except TimeoutError:

@@ -112,12 +112,24 @@ def refuse(
 
 
 def tally(request: ApprovalRequest, votes: list[Vote], *, now: datetime) -> ApprovalState:
-    """The state after these accepted votes: one denial ends it, the quorum counts distinct people."""
+    """The state after these accepted votes: one denial ends it, the quorum counts distinct people.
+
+    At least one person is needed, whatever the quorum says. A vote for another diff, by the proposer or
+    without one of the roles never counts as approval, even if it got here.
+    """
     if any(vote.decision is Decision.DENY for vote in votes):
         return ApprovalState.DENIED
     if any(vote.decision is Decision.TAKE_OVER for vote in votes):
         return ApprovalState.TAKEN_OVER
-    approvers = {vote.person.id for vote in votes if vote.decision is Decision.APPROVE}
-    if len(approvers) >= request.quorum:
+    approvers = {
+        vote.person.id
+        for vote in votes
+        if vote.decision is Decision.APPROVE
+        and vote.digest == request.digest
+        and vote.person.via
+        and vote.person.id != request.proposed_by
+        and (not request.roles or set(request.roles) & set(vote.person.roles))
+    }
+    if len(approvers) >= max(1, request.quorum):
         return ApprovalState.APPROVED
     return ApprovalState.EXPIRED if now >= request.expires_at else ApprovalState.PENDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cortexops.domain.action import BlastRadius
+from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -18,13 +19,19 @@ GITOPS_MARKS = (
 
 def workload_radius(scene: Scene, target: ResourceRef, *, replicas: int | None = None) -> BlastRadius:
     """All replicas of the workload unless fewer are said to be touched."""
-    live = scene.get(target) or {}
     return BlastRadius(
-        replicas=int(live.get("spec", {}).get("replicas", 1)) if replicas is None else replicas,
+        replicas=replica_count(scene.get(target) or {}) if replicas is None else replicas,
         dependents=tuple(scene.topology.dependents(target)),
         stateful=target.kind == "StatefulSet",
         disruptions_allowed=_disruptions_allowed(scene, target),
     )
+
+
+def replica_count(live: JSON) -> int:
+    """How many pods the workload asks for; of a DaemonSet, on how many nodes it is to run."""
+    if live.get("kind") == "DaemonSet":
+        return number(live, "status", "desiredNumberScheduled", default=1)
+    return number(live, "spec", "replicas", default=1)
 
 
 def node_radius(scene: Scene, node: ResourceRef) -> BlastRadius:

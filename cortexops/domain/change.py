@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,10 @@ from pydantic import Field
 
 from cortexops.domain.ids import digest
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_MOVING = ("", "/metadata")
+"""Parts of an object that change all the time (status, resourceVersion) and cannot be tested whole."""
 
 OPERATION_ANNOTATION = "cortexops.io/operation"
 """The object carries the id of the last operation that changed it, so that a crash can be told apart."""
@@ -88,11 +93,28 @@ def lookup(document: Any, path: str) -> tuple[bool, Any]:
     for part in _parts(path):
         if isinstance(here, dict) and part in here:
             here = here[part]
-        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+        elif isinstance(here, list) and _INDEX.fullmatch(part) and int(part) < len(here):
             here = here[int(part)]
         else:
             return False, None
     return True, here
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal. Unlike in Python, `true` is not 1 and `false` is not 0."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def holds(document: Any, path: str, present: bool, value: Any) -> bool:
+    """Whether the field is in the document with that value, or is absent as it should be."""
+    there, now = lookup(document, path)
+    return there == present and (not present or same(now, value))
 
 
 def edit(document: JSON, path: str, after: Any, *, remove: bool = False) -> FieldEdit:
@@ -140,26 +162,31 @@ def json_patch(change: Change, live: JSON) -> list[JSON]:
 
     The tests cover the uid, the generation, every expectation and the old value of every edited field.
     JSON Patch cannot test for absence, so for an absent field its nearest present ancestor is tested
-    whole. `live` must be the object that the change was computed from, or one equal to it there.
+    whole; where that is the object or its metadata, the resourceVersion stands for it. The same holds for
+    the map of annotations: adding one to an object without any must not wipe out one that came meanwhile.
+    `live` must be the object that the change was computed from, or one equal to it there.
     """
     tests: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": change.uid}]
     if change.generation is not None:
         tests.append({"op": "test", "path": "/metadata/generation", "value": change.generation})
     tested = set()
+    marker = pointer("metadata", "annotations", OPERATION_ANNOTATION)
+    bound_to_version = bool(change.operation_id) and _nearest_present_ancestor(live, marker) in _MOVING
     for field in (*change.expect, *change.edits):
         if field.before_present:
             path, value = field.path, field.before
         else:
             path = _nearest_present_ancestor(live, field.path)
             value = lookup(live, path)[1]
-            if path in (
-                "",
-                "/metadata",
-            ):  # always moving (resourceVersion); the generation test stands for it
+            if path in _MOVING:
+                bound_to_version = True
                 continue
         if path not in tested:
             tested.add(path)
             tests.append({"op": "test", "path": path, "value": value})
+    version = live.get("metadata", {}).get("resourceVersion")
+    if bound_to_version and version is not None:
+        tests.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
     operations: list[JSON] = []
     made: set[str] = set()
 
@@ -176,7 +203,6 @@ def json_patch(change: Change, live: JSON) -> list[JSON]:
         elif field.before_present:
             operations.append({"op": "remove", "path": field.path})
     if change.operation_id:
-        marker = pointer("metadata", "annotations", OPERATION_ANNOTATION)
         put(marker, lookup(live, marker)[0], change.operation_id)
     return tests + operations
 
@@ -201,6 +227,8 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
 
     Each field is compared three ways: it holds what we wrote (restore it), it holds what was there before
     (nothing to do), or something else (somebody else changed it: stop, restore nothing, and say which).
+    In `foreign`, `before` is what the field holds now and `after` what we expected there. Maps that were
+    made only to hold an added field stay behind empty; the API server does not keep empty maps.
     """
     if live is None or live.get("metadata", {}).get("uid") != change.uid:
         return UndoPlan(verdict=Undo.GONE)
@@ -208,7 +236,7 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
     foreign: list[FieldEdit] = []
     for field in change.edits:
         present, now = lookup(live, field.path)
-        if (present, now) == (field.after_present, field.after):
+        if holds(live, field.path, field.after_present, field.after):
             restore.append(
                 FieldEdit(
                     path=field.path,
@@ -218,7 +246,7 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
                     after_present=field.before_present,
                 )
             )
-        elif (present, now) != (field.before_present, field.before):
+        elif not holds(live, field.path, field.before_present, field.before):
             foreign.append(field.model_copy(update={"before": now, "before_present": present}))
     if foreign:
         return UndoPlan(verdict=Undo.FOREIGN, foreign=tuple(foreign))
@@ -226,8 +254,10 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
         return UndoPlan(verdict=Undo.ALREADY)
     expect = []
     for field in change.expect:
-        if lookup(live, field.path) != (field.before_present, field.before):
-            return UndoPlan(verdict=Undo.FOREIGN, foreign=(field,))
+        if not holds(live, field.path, field.before_present, field.before):
+            present, now = lookup(live, field.path)
+            moved = field.model_copy(update={"before": now, "before_present": present})
+            return UndoPlan(verdict=Undo.FOREIGN, foreign=(moved,))
         expect.append(field)
     inverse = Change(
         verb=Verb.PATCH,
@@ -253,8 +283,11 @@ _NOISE = (
 
 
 def diff(before: Any, after: Any, path: str = "") -> list[DiffLine]:
-    """Leaf by leaf what differs, bookkeeping fields left out, ordered by path."""
-    if before == after or path in _NOISE:
+    """Leaf by leaf what differs, bookkeeping fields left out, ordered by path.
+
+    Lists of different length are one leaf. The text may hold secrets: `snapshot.shown` masks it for people.
+    """
+    if path in _NOISE or same(before, after):
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         lines: list[DiffLine] = []
@@ -277,8 +310,10 @@ def diff(before: Any, after: Any, path: str = "") -> list[DiffLine]:
 
 
 def _leaf(path: str, was_there: bool, before: Any, after: Any) -> list[DiffLine]:
-    if path == "/metadata/annotations" and not was_there and set(after) == {OPERATION_ANNOTATION}:
-        return []
+    if path == "/metadata/annotations":  # no annotations at all on one side
+        sides = {**(before or {}), **(after or {})}
+        if sides.keys() == {OPERATION_ANNOTATION} and sides[OPERATION_ANNOTATION] != "":
+            return []
     return [
         DiffLine(
             path=path, before=_text(before) if was_there else "", after="" if was_there else _text(after)
@@ -287,7 +322,6 @@ def _leaf(path: str, was_there: bool, before: Any, after: Any) -> list[DiffLine]
 
 
 def _text(value: Any) -> str:
-
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cortexops.domain.resource import JSON
 from cortexops.domain.verification import Measurement, Phase
@@ -73,7 +73,8 @@ def _restarts(pods: list[JSON], *, since: datetime, now: datetime) -> Measuremen
             if fresh and why.startswith("OOMKilled"):
                 detail = f"{metadata['name']} was killed for memory again after the change ({why})"
                 return Measurement(check="no_new_restarts", phase=Phase.FAILED, detail=detail, at=now)
-            kills[metadata["name"]] = int(container.get("restartCount", 0)) if fresh else 1
+            count = int(container.get("restartCount", 0)) if fresh else 1
+            kills[metadata["name"]] = max(count, kills.get(metadata["name"], 0))
     worst = max(kills.values(), default=0)
     if worst > _KILLS_TOLERATED:
         pod_name = max(kills, key=lambda name: kills[name])
@@ -123,6 +124,7 @@ def _time(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 intent ──► applied ──► verified
    │          ├──────► compensated
    │          └──────► unknown
-   ├──► refused   (nothing was changed)
+   ├──► refused   (nothing was changed)          verified ──► compensated | unknown
    └──► unknown   (it cannot be told; a person must look)
 """
 
@@ -14,7 +14,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime
 
 from cortexops.domain.action import Action
-from cortexops.domain.change import Change, carries, lookup
+from cortexops.domain.change import Change, carries, holds
 from cortexops.domain.errors import PermanentError
 from cortexops.domain.resource import JSON, Frozen
 
@@ -31,7 +31,7 @@ class LedgerState(StrEnum):
 LEDGER_STEPS: dict[LedgerState, frozenset[LedgerState]] = {
     LedgerState.INTENT: frozenset({LedgerState.APPLIED, LedgerState.REFUSED, LedgerState.UNKNOWN}),
     LedgerState.APPLIED: frozenset({LedgerState.VERIFIED, LedgerState.COMPENSATED, LedgerState.UNKNOWN}),
-    LedgerState.VERIFIED: frozenset({LedgerState.COMPENSATED}),
+    LedgerState.VERIFIED: frozenset({LedgerState.COMPENSATED, LedgerState.UNKNOWN}),
     LedgerState.COMPENSATED: frozenset(),
     LedgerState.REFUSED: frozenset(),
     LedgerState.UNKNOWN: frozenset({LedgerState.APPLIED, LedgerState.COMPENSATED, LedgerState.REFUSED}),
@@ -79,7 +79,7 @@ def effect_of_patch(change: Change, live: JSON | None) -> Effect:
         return Effect.UNKNOWN
     if carries(live, change.operation_id):
         return Effect.DONE
-    untouched = all(lookup(live, f.path) == (f.before_present, f.before) for f in change.edits)
+    untouched = all(holds(live, f.path, f.before_present, f.before) for f in change.edits)
     return Effect.NOT_DONE if untouched else Effect.UNKNOWN
 
 

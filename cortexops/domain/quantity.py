@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from cortexops.domain.errors import InvalidInput
 
 _FORM = re.compile(
-    r"^([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(?:(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)|[eE]([+-]?\d+))?$"
+    r"([+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?|[+-]?\.[0-9]{1,40})"
+    r"(?:[eE]([+-]?[0-9]{1,2})|(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E))?"
 )
 _SUFFIX = {
     "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
@@ -20,18 +21,27 @@ _SUFFIX = {
 
 
 def parse_quantity(text: str | int | float) -> Decimal:
-    """The number in base units (bytes, cores). Raises `InvalidInput` for anything else."""
-    match = _FORM.match(str(text).strip())
+    """The number in base units (bytes, cores). Raises `InvalidInput` for anything else.
+
+    More than 40 digits or an exponent of more than two are refused: no cluster has such amounts.
+    """
+    match = _FORM.fullmatch(str(text).strip())
     if match is None:
         raise InvalidInput(
             "quantity", f"{str(text)[:40]!r} is not a Kubernetes quantity such as 512Mi or 250m"
         )
-    number, suffix, exponent = match.groups()
+    number, exponent, suffix = match.groups()
     scale = Decimal(10) ** int(exponent) if exponent else _SUFFIX[suffix or ""]
     return Decimal(number) * scale
 
 
-def format_bytes(value: Decimal | int) -> str:
-    """The shortest exact binary form, rounded up to whole Mi: `768Mi`, `1Gi`, `1536Mi`."""
-    mebibytes = -(-int(value) // 2**20)
+def format_bytes(value: Decimal | int, *, at_most: bool = False) -> str:
+    """Whole mebibytes or gibibytes, rounded up: `768Mi`, `1Gi`, `1536Mi`.
+
+    With `at_most` rounded down, so that a bound in other units (`500M`) is never exceeded.
+    """
+    whole = int(Decimal(value).to_integral_value(ROUND_FLOOR if at_most else ROUND_CEILING))
+    mebibytes = whole // 2**20 if at_most else -(-whole // 2**20)
+    if mebibytes == 0:
+        return "0"
     return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"

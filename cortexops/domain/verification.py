@@ -53,6 +53,9 @@ class Verification(Frozen):
 
 
 def _worst(round_: list[Measurement]) -> Phase:
+    """The worst phase of a round; a round that measured nothing could not be measured."""
+    if not round_:
+        return Phase.ERROR
     for phase in (Phase.ERROR, Phase.FAILED, Phase.INCONCLUSIVE, Phase.RUNNING):
         if any(m.phase is phase for m in round_):
             return phase
@@ -111,4 +114,4 @@ def assess(
 
 
 def _says(round_: list[Measurement], phase: Phase) -> str:
-    return "; ".join(f"{m.check}: {m.detail}" for m in round_ if m.phase is phase)
+    return "; ".join(f"{m.check}: {m.detail}" for m in round_ if m.phase is phase) or "nothing to measure"

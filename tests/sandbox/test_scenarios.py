@@ -101,10 +101,16 @@ async def test_configmap_changed_hours_ago_crashes_on_restart_and_heals_when_it_
     changed = parse_stamp(writers["schema-migration"]["time"])
     assert timedelta(hours=5, minutes=59) < datetime.now(UTC) - changed < timedelta(hours=6, minutes=2)
     assert "f:DB_PORT" in writers["schema-migration"]["fieldsV1"]["f:data"]
+
+    async def backing_off() -> bool:
+        """A crash loop goes round: waiting, running for a moment, terminated, waiting."""
+        found = await pods(cluster, "orders", "orders-api")
+        state = found[0]["status"]["containerStatuses"][0]
+        waits = (state["state"].get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+        return waits and state["lastState"]["terminated"]["exitCode"] == 1
+
+    await eventually(backing_off)
     crashing = await pods(cluster, "orders", "orders-api")
-    state = crashing[0]["status"]["containerStatuses"][0]
-    assert state["state"]["waiting"]["reason"] == "CrashLoopBackOff"
-    assert state["lastState"]["terminated"]["exitCode"] == 1
     log = await cluster.logs("orders", crashing[0]["metadata"]["name"])
     assert "DB_PORT must be an integer, got '5432/orders_v2'" in log
     assert any(
