@@ -29,6 +29,7 @@ from cortexops.domain.incident import Incident, IncidentState, Reason, check_tra
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision, PolicyInput
 from cortexops.domain.signal import window_of
+from cortexops.domain.words import counted
 from workflows import options, search_attributes
 from workflows.signals import SignalLog
 
@@ -81,7 +82,7 @@ class Chronicle:
             signal_count=signals.received,
             drill=all(signal.drill for signal in signals.all),
         )
-        detail = f"{signals.received} signals since {first:%Y-%m-%d %H:%M:%S} UTC: " + ", ".join(
+        detail = f"{counted(signals.received, 'signal')} since {first:%Y-%m-%d %H:%M:%S} UTC: " + ", ".join(
             sorted({signal.name for signal in signals.all})
         )
         entry = self._entry(AuditType.DETECTED, Reason.SIGNALS_GROUPED, detail, chain=PLATFORM)

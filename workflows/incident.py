@@ -256,7 +256,11 @@ class IncidentWorkflow:
         assert change.prepared is not None
         reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.APPROVED
         await self._book.move(
-            IncidentState.REMEDIATING, reason, str(candidate.action), attempt=attempt, candidate=candidate
+            IncidentState.REMEDIATING,
+            reason,
+            f"attempt {attempt} begins",
+            attempt=attempt,
+            candidate=candidate,
         )
         result: ApplyResult = await workflow.execute_activity_method(
             Remediation.apply,
@@ -277,7 +281,7 @@ class IncidentWorkflow:
         await self._book.move(
             IncidentState.VERIFYING,
             Reason.APPLIED,
-            applied.detail,
+            f"watching for up to {self._limits.verification.window:g} s whether it helps",
             candidate=candidate,
             tell=(MessageKind.PROGRESS, f"Applied: {candidate.action}. Watching whether it helps."),
         )

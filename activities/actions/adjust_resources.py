@@ -9,10 +9,11 @@ from decimal import Decimal
 
 from activities.actions import register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
-from cortexops.domain.blast import workload_radius
+from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit, expectation, lookup, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes.values import amount, objects, text
 from cortexops.domain.quantity import format_bytes, parse_quantity
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -44,7 +45,8 @@ class AdjustResources:
         kinds=("Deployment", "StatefulSet", "DaemonSet"),
         params={
             "container": "name of the container",
-            "memory_limit": "new limit; above the present one, at most twice it, within quota and node",
+            "memory_limit": "new limit; above the present one, at most twice it; "
+            "proposals also stay within LimitRange, quota and node",
             "memory_request": "new request; at most the new limit",
         },
         permissions=(
@@ -78,8 +80,9 @@ class AdjustResources:
                 )
             ]
         now = parse_quantity(limit)
-        ceiling, bound = _ceiling(scene, target)
-        new = now * _FACTOR if ceiling is None else min(now * _FACTOR, ceiling)
+        ceiling, bound = _ceiling(scene, target, cause.container)
+        most = now * _FACTOR if ceiling is None else min(now * _FACTOR, ceiling)
+        new = parse_quantity(format_bytes(most, at_most=True))
         if new <= now:
             return [
                 refused(
@@ -87,11 +90,15 @@ class AdjustResources:
                 )
             ]
         before_request = (resources.get("requests") or {}).get("memory", limit)
-        request = max(new * _REQUEST_SHARE, min(parse_quantity(before_request), new))
+        held = parse_quantity(before_request)
+        wanted = max(new * _REQUEST_SHARE, held)
+        room = _room(scene, target, ("requests.memory", "memory"), "requests")
+        request = min(new, wanted if room is None else max(held, min(wanted, held + room[0])))
+        rounded = format_bytes(request, at_most=True)
         params = {
             "container": cause.container,
             "memory_limit": format_bytes(new),
-            "memory_request": format_bytes(request),
+            "memory_request": rounded if parse_quantity(rounded) > held else before_request,
         }
         planned = {
             "limits": {"memory": params["memory_limit"]},
@@ -123,9 +130,9 @@ class AdjustResources:
         return []
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
-        index = container_index(live, str(action.params["container"]))
+        index = container_index(live, action.text("container"))
         base = pointer("spec", "template", "spec", "containers", index)
-        limit, request = str(action.params["memory_limit"]), str(action.params["memory_request"])
+        limit, request = action.text("memory_limit"), action.text("memory_request")
         there, present = lookup(live, f"{base}/resources/limits/memory")
         if not there:
             raise Rejected(f"container {action.params['container']} has no memory limit (any more)")
@@ -142,48 +149,79 @@ class AdjustResources:
             ],
             [expectation(live, f"{base}/name")],
         )
-        return Prepared(action=action, change=change, expected_replicas=int(live["spec"].get("replicas", 0)))
+        return Prepared(action=action, change=change, expected_replicas=replica_count(live))
 
 
-def _ceiling(scene: Scene, target: ResourceRef) -> tuple[Decimal | None, str]:
-    """The most memory a container may have here, and what says so."""
+def _ceiling(scene: Scene, target: ResourceRef, container: str) -> tuple[Decimal | None, str]:
+    """The most memory this container may have here, and what says so.
+
+    Neither LimitRange nor quota is checked by a dry run of the workload: they bite when its pods are made.
+    """
+    present = _held(scene, target, "limits")
+    others = sum(present.values()) - present.get(container, Decimal(0))
     bounds: list[tuple[Decimal, str]] = []
     for ref, limit_range in scene.of_kind("LimitRange"):
-        for item in limit_range.get("spec", {}).get("limits", []):
-            most = (item.get("max") or {}).get("memory")
-            if (
-                item.get("type") in ("Container", "Pod")
-                and most is not None
-                and ref.namespace == target.namespace
-            ):
-                bounds.append((parse_quantity(most), f"LimitRange {ref.name} allows {most}"))
+        for item in objects(limit_range, "spec", "limits"):
+            most = amount(item, "max", "memory")
+            if most is None or ref.namespace != target.namespace:
+                continue
+            says = f"LimitRange {ref.name} allows {text(item, 'max', 'memory')} for a {item.get('type')}"
+            if item.get("type") == "Container":
+                bounds.append((most, says))
+            elif item.get("type") == "Pod":
+                bounds.append((most - others, says))
     nodes = [
-        (parse_quantity(memory), ref.name)
+        (memory, ref.name)
         for ref, node in scene.of_kind("Node")
-        if (memory := (node.get("status", {}).get("allocatable") or {}).get("memory")) is not None
+        if (memory := amount(node, "status", "allocatable", "memory")) is not None
     ]
     if nodes:
         largest, name = max(nodes)
         bounds.append((largest / 2, f"half of the largest node ({name})"))
-    replicas = max(1, int((scene.get(target) or {}).get("spec", {}).get("replicas", 1)))
-    for ref, quota in scene.of_kind("ResourceQuota"):
-        hard = (quota.get("status", {}).get("hard") or {}).get("limits.memory")
-        used = (quota.get("status", {}).get("used") or {}).get("limits.memory", "0")
-        if hard is not None and ref.namespace == target.namespace:
-            room = (parse_quantity(hard) - parse_quantity(used)) / (replicas + 1)
-            present = _largest_limit(scene, target)
-            bounds.append(
-                (present + room, f"ResourceQuota {ref.name} has {hard} for limits.memory, {used} used")
-            )
+    room = _room(scene, target, ("limits.memory",), "limits")
+    if room is not None:
+        bounds.append((present.get(container, Decimal(0)) + room[0], room[1]))
     return min(bounds) if bounds else (None, "")
 
 
-def _largest_limit(scene: Scene, target: ResourceRef) -> Decimal:
-    containers = ((scene.get(target) or {}).get("spec", {}).get("template", {}).get("spec", {})).get(
-        "containers", []
-    )
-    limits = [((c.get("resources") or {}).get("limits") or {}).get("memory", "0") for c in containers]
-    return max((parse_quantity(limit) for limit in limits), default=Decimal(0))
+def _room(scene: Scene, target: ResourceRef, names: tuple[str, ...], part: str) -> tuple[Decimal, str] | None:
+    """How much more of the quota each pod may take so that the rollout gets through, and which quota.
+
+    A rolling Deployment makes a pod more before it removes one: that pod has to fit in as well.
+    """
+    live = scene.get(target) or {}
+    pods = max(1, replica_count(live))
+    surge = _surge(live, pods)
+    pod = sum(_held(scene, target, part).values())
+    rooms: list[tuple[Decimal, str]] = []
+    for ref, quota in scene.of_kind("ResourceQuota"):
+        for name in names:
+            hard = amount(quota, "status", "hard", name)
+            if hard is None or ref.namespace != target.namespace:
+                continue
+            used = amount(quota, "status", "used", name) or Decimal(0)
+            says = f"ResourceQuota {ref.name} has {hard:f} bytes for {name}, {used:f} used"
+            rooms.append(((hard - used - surge * pod) / (pods + surge), says))
+    return min(rooms) if rooms else None
+
+
+def _surge(live: JSON, replicas: int) -> int:
+    """How many pods more a rollout makes; the API server's default is a quarter, rounded up."""
+    if live.get("kind") != "Deployment" or text(live, "spec", "strategy", "type") == "Recreate":
+        return 0
+    said = text(live, "spec", "strategy", "rollingUpdate", "maxSurge") or "25%"
+    if said.endswith("%") and said[:-1].isdecimal():
+        return -(-replicas * int(said[:-1]) // 100)
+    return int(said) if said.isdecimal() else 1
+
+
+def _held(scene: Scene, target: ResourceRef, part: str) -> dict[str, Decimal]:
+    """Memory limits (or requests) of the containers; a request that is not set is the limit."""
+    found: dict[str, Decimal] = {}
+    for item in objects(scene.get(target), "spec", "template", "spec", "containers"):
+        held = amount(item, "resources", part, "memory") or amount(item, "resources", "limits", "memory")
+        found[text(item, "name")] = held or Decimal(0)
+    return found
 
 
 register(AdjustResources())

@@ -44,6 +44,8 @@ class DeletePod:
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"nothing would replace {pod}")]
         workload = affected_workload(scene, diagnosis)
         radius = workload_radius(scene, workload or pod, replicas=1)
+        if _controller(live) == "StatefulSet":  # known from the pod itself, whatever else was found
+            radius = radius.model_copy(update={"stateful": True})
         if radius.disruptions_allowed == 0:
             return [
                 refused(self.spec, action, Infeasible.BUDGET_EXHAUSTED, "the disruption budget allows none")

@@ -12,9 +12,11 @@ from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import (
+    REVISION,
     affected_workload,
     common_refusal,
     offered,
@@ -107,18 +109,21 @@ class RollbackRollout:
         ]
 
     def reads(self, action: Action) -> list[ResourceRef]:
-        return [
-            action.target.model_copy(update={"kind": "ReplicaSet", "name": str(action.params["replica_set"])})
-        ]
+        return [action.target.model_copy(update={"kind": "ReplicaSet", "name": action.text("replica_set")})]
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
         (source,) = self.reads(action)
+        wanted = action.whole_number("to_revision")
         replica_set = reads.get(source.key)
         if replica_set is None:
-            raise Rejected(f"{source}, which holds revision {action.params['to_revision']}, is gone")
+            raise Rejected(f"{source}, which holds revision {wanted}, is gone")
         owners = replica_set["metadata"].get("ownerReferences") or []
         if live["metadata"]["uid"] not in {owner.get("uid") for owner in owners}:
             raise Rejected(f"{source} does not belong to {action.target}")
+        if number(replica_set, "metadata", "annotations", REVISION) != wanted:
+            raise Rejected(f"{source} does not hold revision {wanted} (any more)")
+        if wanted >= (present := number(live, "metadata", "annotations", REVISION)):
+            raise Rejected(f"revision {wanted} is not below the present one, {present}")
         if live["spec"].get("paused"):
             raise Rejected(f"the rollout of {action.target} is paused")
         change = patch_of(live, action.target, [edit(live, "/spec/template", template_of(replica_set))], [])

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from activities.actions import register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
-from cortexops.domain.blast import workload_radius
+from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
@@ -46,8 +46,10 @@ class ScaleWorkload:
         live = scene.get(target)
         action = Action(type=self.spec.type, target=target, params={"replicas": 1})
         refusal = common_refusal(self.spec, action, live)
-        if refusal is not None:
-            return [refusal]
+        if refusal is not None or live is None:
+            return [refusal] if refusal else []
+        if replica_count(live) > 0:
+            return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{target} has replicas")]
         scalers = scene.topology.into(target, Relation.SCALES)
         if scalers:
             return [
@@ -76,8 +78,8 @@ class ScaleWorkload:
         return []
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
-        wanted = int(action.params["replicas"])
-        present = int(live["spec"].get("replicas", 1))
+        wanted = action.whole_number("replicas")
+        present = replica_count(live)
         if not 1 <= wanted <= min(_MOST, max(1, present * 2)):
             raise Rejected(f"replicas {wanted} is not between 1 and {min(_MOST, max(1, present * 2))}")
         change = patch_of(live, action.target, [edit(live, "/spec/replicas", wanted)], [])

@@ -11,6 +11,7 @@ from cortexops.domain.kubernetes import commands, pods
 from cortexops.domain.kubernetes.values import amount, text
 from cortexops.domain.releases import Release, image_facts, release_of
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 
 _EXPLAINS = (
     Category.CRASH,
@@ -78,7 +79,7 @@ def _of_container(
     many = f"{len(cases)} pods" if len(cases) > 1 else "a pod"
     base = (
         f"container {container} of {subject.ref} is killed for exceeding its memory limit"
-        f" of {limit or 'the node'} (OOMKilled, {worst.state.restarts} restarts, {many})"
+        f" of {limit or 'the node'} (OOMKilled, {counted(worst.state.restarts, 'restart')}, {many})"
     )
     release = release_of(scene, subject)
     lowered = _lowered(release, container)

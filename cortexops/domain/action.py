@@ -9,9 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from cortexops.domain.change import Change, DiffLine
+from cortexops.domain.errors import InvalidInput
 from cortexops.domain.ids import digest
 from cortexops.domain.resource import Frozen, ResourceRef
 
@@ -60,6 +61,24 @@ class Action(Frozen):
     def hash(self) -> str:
         """Two attempts with the same hash are the same attempt."""
         return digest(self.model_dump(mode="json"))
+
+    def text(self, name: str) -> str:
+        """A parameter as text. Raises `InvalidInput` when it is missing or empty."""
+        value = self.params.get(name)
+        if not isinstance(value, str) or not value:
+            raise InvalidInput(name, f"{self.type} needs it as text")
+        return value
+
+    def whole_number(self, name: str) -> int:
+        """A parameter as a whole number. Raises `InvalidInput` when it is missing or none."""
+        value = self.params.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON has one sort of number
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidInput(name, f"{self.type} needs it as a whole number")
+        return value
 
     def __str__(self) -> str:
         params = ", ".join(f"{key}={value}" for key, value in self.params.items())
@@ -112,11 +131,17 @@ class Candidate(Frozen):
 
 
 class Prepared(Frozen):
-    """A candidate turned into the exact change of the live object."""
+    """A candidate turned into the exact change of the live object.
+
+    Between dry run and apply only the action and the moment travel with their values: the change is
+    computed anew from the live object at `prepared_at`, and must give the digest that was agreed on.
+    Outside the process that computed it, `change` is for reading, with secrets masked.
+    """
 
     action: Action
     change: Change
     expected_replicas: int = 0
+    prepared_at: AwareDatetime | None = None
 
 
 def order(candidates: list[Candidate], tried: frozenset[str]) -> list[Candidate]:

@@ -310,15 +310,13 @@ def diff(before: Any, after: Any, path: str = "") -> list[DiffLine]:
 
 
 def _leaf(path: str, was_there: bool, before: Any, after: Any) -> list[DiffLine]:
-    if path == "/metadata/annotations":  # no annotations at all on one side
-        sides = {**(before or {}), **(after or {})}
-        if sides.keys() == {OPERATION_ANNOTATION} and sides[OPERATION_ANNOTATION] != "":
+    value = before if was_there else after
+    if path == "/metadata/annotations" and isinstance(value, dict) and OPERATION_ANNOTATION in value:
+        value = {key: inner for key, inner in value.items() if key != OPERATION_ANNOTATION}
+        if not value:
             return []
-    return [
-        DiffLine(
-            path=path, before=_text(before) if was_there else "", after="" if was_there else _text(after)
-        )
-    ]
+    text = _text(value)
+    return [DiffLine(path=path, before=text if was_there else "", after="" if was_there else text)]
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from cortexops.domain.kubernetes.pods import Ended
 from cortexops.domain.releases import Release
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import EventFact, Scene
+from cortexops.domain.words import counted
 
 _LINES = 8
 
@@ -45,7 +46,7 @@ def how_it_ended(end: Ended) -> str:
 def cite_end(book: EvidenceBook, trouble: Trouble, end: Ended) -> str:
     """How a container ended."""
     state = trouble.state
-    restarts = f", {state.restarts} restarts" if state.restarts else ""
+    restarts = f", {counted(state.restarts, 'restart')}" if state.restarts else ""
     return book.cite(
         EvidenceKind.STATUS,
         trouble.pod,

@@ -13,6 +13,7 @@ from cortexops.domain.ids import approval_id
 from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision
+from cortexops.domain.words import counted
 
 
 def diff_text(lines: Sequence[DiffLine], most: int = 20) -> str:
@@ -31,7 +32,7 @@ def diff_text(lines: Sequence[DiffLine], most: int = 20) -> str:
 
 def blast_text(radius: BlastRadius) -> str:
     """`3 replicas, 2 dependents (Service shop/api, …)`."""
-    parts = [f"{radius.replicas} replica{'' if radius.replicas == 1 else 's'}"]
+    parts = [counted(radius.replicas, "replica")]
     if radius.namespaces > 1:
         parts.append(f"{radius.namespaces} namespaces")
     if radius.dependents:

@@ -218,4 +218,4 @@ def redact_value(name: str, value: Any) -> Any:
 def _all_masked(values: Any) -> Any:
     if not isinstance(values, dict):
         return "[redacted:by_name]"
-    return {key: "[redacted:by_name]" for key in values}
+    return dict.fromkeys(values, "[redacted:by_name]")

@@ -1,4 +1,4 @@
-"""Snapshots taken before a change, and the commands with which a person can restore it by hand."""
+"""What is kept and shown of a change: snapshots, diffs with secrets masked, commands to restore by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import shlex
 from typing import Any
 
-from cortexops.domain.change import Change, FieldEdit
+from cortexops.domain.change import Change, DiffLine, FieldEdit, Verb, diff, lookup
+from cortexops.domain.redaction import redact_value
 from cortexops.domain.resource import JSON
 
 
@@ -29,16 +30,113 @@ def snapshot_of(live: JSON) -> JSON:
     return snapshot
 
 
+def shown(before: Any, after: Any) -> tuple[DiffLine, ...]:
+    """The diff as people, policies and models may see it: each line stays, secret values in it are masked."""
+    return tuple(_masked_line(line, before, after) for line in diff(before, after))
+
+
+def _masked_line(line: DiffLine, before: Any, after: Any) -> DiffLine:
+    return line.model_copy(
+        update={
+            "before": _masked_text(line.path, line.before, before),
+            "after": _masked_text(line.path, line.after, after),
+        }
+    )
+
+
+def _masked_text(path: str, text: str, document: Any) -> str:
+    if not text:
+        return ""
+    return json.dumps(
+        redact_value(_name_of(path, document), json.loads(text)), sort_keys=True, ensure_ascii=False
+    )
+
+
+def _name_of(path: str, document: Any) -> str:
+    """The name under which the value at the path goes: its key, or that of its environment variable."""
+    parent, _, key = path.rpartition("/")
+    if key == "value":
+        present, name = lookup(document, f"{parent}/name")
+        if present and isinstance(name, str):
+            return name
+    return key.replace("~1", "/").replace("~0", "~")
+
+
+def masked_change(change: Change) -> Change:
+    """The change for reading: the same fields, secret values in them masked. Not for sending."""
+
+    def masked(field: FieldEdit) -> FieldEdit:
+        name = _name_of(field.path, {})
+        return field.model_copy(
+            update={"before": redact_value(name, field.before), "after": redact_value(name, field.after)}
+        )
+
+    return change.model_copy(
+        update={
+            "edits": tuple(masked(field) for field in change.edits),
+            "expect": tuple(masked(field) for field in change.expect),
+        }
+    )
+
+
+def foreign_lines(fields: tuple[FieldEdit, ...]) -> tuple[DiffLine, ...]:
+    """What we wrote and what is there instead, field by field, secrets masked."""
+    lines: list[DiffLine] = []
+    for field in fields:
+        if field.after_present and field.before_present:
+            lines += shown(_around(field.path, field.after), _around(field.path, field.before))
+            continue
+        ours, theirs = (
+            json.dumps(redact_value(_name_of(field.path, {}), value), sort_keys=True, ensure_ascii=False)
+            if present
+            else ""
+            for present, value in (
+                (field.after_present, field.after),
+                (field.before_present, field.before),
+            )
+        )
+        lines.append(DiffLine(path=field.path, before=ours, after=theirs))
+    return tuple(lines)
+
+
+def _around(path: str, value: Any) -> Any:
+    """A document that holds nothing but the value at the path (places in lists become keys)."""
+    document = value
+    for part in reversed(path.split("/")[1:]):
+        document = {part.replace("~1", "/").replace("~0", "~"): document}
+    return document
+
+
 def commands_by_hand(change: Change) -> list[str]:
-    """kubectl commands that put the earlier values back, for a person who has looked at the object first."""
-    operations = [_restore(field) for field in reversed(change.edits)]
+    """kubectl commands that put the earlier values back, for a person who has looked at the object first.
+
+    Values that hold secrets are never spelled out; a Deployment's template is then put back from its
+    own history, and of anything else the command names the fields.
+    """
     target = change.target
     where = f"-n {shlex.quote(target.namespace)} " if target.namespace else ""
-    patch = shlex.quote(json.dumps(operations))
-    return [
-        f"kubectl {where}get {target.kind.lower()} {shlex.quote(target.name)} -o yaml --show-managed-fields",
-        f"kubectl {where}patch {target.kind.lower()} {shlex.quote(target.name)} --type=json -p {patch}",
-    ]
+    kind, name = target.kind.lower(), shlex.quote(target.name)
+    commands = [f"kubectl {where}get {kind} {name} -o yaml --show-managed-fields"]
+    if change.verb is Verb.DELETE:
+        return commands
+    open_ = [field for field in change.edits if not _has_secret(field)]
+    hidden = [field for field in change.edits if _has_secret(field)]
+    if open_:
+        patch = shlex.quote(json.dumps([_restore(field) for field in reversed(open_)]))
+        commands.append(f"kubectl {where}patch {kind} {name} --type=json -p {patch}")
+    for field in hidden:
+        if target.kind == "Deployment" and field.path.startswith("/spec/template"):
+            commands += [
+                f"kubectl {where}rollout history {kind}/{name}",
+                f"kubectl {where}rollout undo {kind}/{name}",
+            ]
+        else:
+            commands.append(f"kubectl {where}edit {kind} {name}  # {field.path} holds a secret")
+    return commands
+
+
+def _has_secret(field: FieldEdit) -> bool:
+    return bool(redact_value(_name_of(field.path, {}), field.before) != field.before)
 
 
 def _restore(field: FieldEdit) -> JSON:

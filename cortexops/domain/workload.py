@@ -6,11 +6,12 @@ import copy
 
 from cortexops.domain.action import Action, ActionSpec, BlastRadius, Candidate, Infeasible, Risk
 from cortexops.domain.blast import gitops_owner
-from cortexops.domain.change import Change, FieldEdit, Verb, diff
+from cortexops.domain.change import Change, FieldEdit, Verb, holds
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.snapshot import shown
 from cortexops.domain.topology import Relation
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -60,7 +61,15 @@ def container_index(live: JSON, name: str) -> int:
 
 
 def patch_of(live: JSON, target: ResourceRef, edits: list[FieldEdit], expect: list[FieldEdit]) -> Change:
-    """A patch of the live object that is bound to its uid and generation."""
+    """A patch of the live object that is bound to its uid and generation.
+
+    Raises `Rejected` when Git owns the object (its controller would revert the change) or nothing changes.
+    """
+    mark = gitops_owner(live)
+    if mark:
+        raise Rejected(f"{target} is managed from Git ({mark}): change it there")
+    if all(holds(live, field.path, field.after_present, field.after) for field in edits):
+        raise Rejected(f"{target} is like that already: nothing would change")
     metadata = live["metadata"]
     return Change(
         verb=Verb.PATCH,
@@ -121,6 +130,7 @@ def offered(
 ) -> Candidate:
     """A feasible candidate; `before` and `after` are parts of the object, to show what is planned.
 
+    Secrets in them are masked.
     Whatever touches a stateful workload is a high risk (seed 002 names database restarts).
     """
     return Candidate(
@@ -134,5 +144,5 @@ def offered(
         commands=commands,
         caveats=caveats,
         blast_radius=radius,
-        planned=tuple(diff(before, after)),
+        planned=shown(before, after),
     )
