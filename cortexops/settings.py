@@ -129,9 +129,6 @@ class CorrelatorSettings(Section):
     cooldown_minutes: float = Field(10, description="silence of a key after its resolution", ge=0)
     ack_wait_seconds: float = Field(60, description="redelivery of what a dead correlator held", gt=1)
     max_deliver: int = Field(5, description="a message that fails this often is parked", ge=1)
-    metrics_port: int = Field(
-        0, description="port of /metrics and /debug/healthz; 0 picks a free one", ge=0, le=65535
-    )
 
 
 class IncidentSettings(Section):
@@ -155,6 +152,10 @@ class SloSettings(Section):
 class WorkerSettings(Section):
     """Temporal workers."""
 
+    metrics_host: str = Field(
+        "127.0.0.1", description="address of /metrics; off loopback metrics_token is required"
+    )
+    metrics_token: SecretStr | None = Field(None, description="bearer token of /metrics and /debug/healthz")
     metrics_port: int = Field(
         0, description="port of /metrics and /debug/healthz; 0 picks a free one", ge=0, le=65535
     )
@@ -241,6 +242,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"console.host is {self.console.host}, which others can reach: "
                 "give people a token_sha256, or listen on 127.0.0.1"
+            )
+        if not is_loopback(self.worker.metrics_host) and self.worker.metrics_token is None:
+            raise ValueError(
+                f"worker.metrics_host is {self.worker.metrics_host}, which others can reach: "
+                "set worker.metrics_token, or listen on 127.0.0.1"
             )
         names = [cluster.name for cluster in self.clusters]
         if len(set(names)) != len(names):

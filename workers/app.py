@@ -48,9 +48,10 @@ class WorkerApp:
                         self.urls[role] = part.url
                 _log.info("role started", role=role)
             if not self.urls:
-                server = HttpServer(
-                    diagnostics_app(self.components), "127.0.0.1", self._settings.worker.metrics_port
-                )
+                worker = self._settings.worker
+                token = worker.metrics_token.get_secret_value() if worker.metrics_token else None
+                app = diagnostics_app(self.components, token)
+                server = HttpServer(app, worker.metrics_host, worker.metrics_port)
                 await server.start()
                 self._stack.push_async_callback(server.stop)
                 self.urls["diagnostics"] = server.url

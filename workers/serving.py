@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -95,14 +96,22 @@ async def health_report(components: Components) -> tuple[bool, dict[str, Any]]:
     return well, body
 
 
-def diagnostics_app(components: Components) -> Starlette:
-    """`/debug/healthz` and `/metrics` of a process that serves nothing else."""
+def diagnostics_app(components: Components, token: str | None = None) -> Starlette:
+    """`/debug/healthz` and `/metrics` of a process that serves nothing else; with a token only for its bearer."""
 
-    async def healthz(_request: Request) -> Response:
+    def refused(request: Request) -> Response | None:
+        shown = request.headers.get("authorization", "")
+        if token is None or hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+            return None
+        return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+    async def healthz(request: Request) -> Response:
+        if (refusal := refused(request)) is not None:
+            return refusal
         well, body = await health_report(components)
         return JSONResponse(body, status_code=200 if well else 503)
 
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        return refused(request) or Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/debug/healthz", healthz), Route("/metrics", metrics)])

@@ -53,6 +53,7 @@ _SECRET_NAME = re.compile(r"(?i)(passw|pwd|secret|token|api[_-]?key|access[_-]?k
 _SECRET_KEY = re.compile(r"(?i)(passw|pwd|secret|token|api[_-]?key|access[_-]?key|credential)")
 _NO_SECRETS = frozenset({"secretName"})
 """Names that speak of a secret and hold only where it is."""
+_PASSES = 5
 _MASK = re.compile(r"[\"'\\]{0,2}\[redacted:[a-z_]+\][\"'\\]{0,2}")
 
 
@@ -69,6 +70,17 @@ def redact(text: str) -> Redacted:
     Takes time linear in the text, whatever is in it.
     """
     counts: Counter[str] = Counter()
+    for _ in range(_PASSES):  # a mask ends the word before it, which may show one more
+        before = text
+        text = _masked_once(text, counts)
+        if text == before:
+            break
+    return Redacted(text, dict(counts))
+
+
+def _masked_once(text: str, counts: Counter[str]) -> str:
+    for pattern in _known_formats():
+        text = _substituted("high_entropy", pattern, text, counts)
     for kind, pattern in _SIMPLE:
         text = _substituted(kind, pattern, text, counts)
     text = _without_jwts(text, counts)
@@ -77,9 +89,7 @@ def redact(text: str) -> Redacted:
     text = _without_assigned(text, counts)
     for kind, pattern in _PERSONAL:
         text = _substituted(kind, pattern, text, counts)
-    for pattern in _known_formats():
-        text = _substituted("high_entropy", pattern, text, counts)
-    return Redacted(text, dict(counts))
+    return text
 
 
 def _substituted(kind: str, pattern: re.Pattern[str], text: str, counts: Counter[str]) -> str:
@@ -100,7 +110,7 @@ def _whole(_: re.Match[str], mask: str) -> str | None:
 
 
 def _url(match: re.Match[str], mask: str) -> str | None:
-    return None if _MASK.fullmatch(match.group(2)) else f"{match.group(1)}:{mask}"
+    return None if "[redacted:" in match.group(0) else f"{match.group(1)}:{mask}"
 
 
 def _bearer(match: re.Match[str], mask: str) -> str | None:
