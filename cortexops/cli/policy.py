@@ -34,7 +34,7 @@ def test(
         bundle = load_bundle(path or settings().policy.path or shipped_pack())
         found = {"regorus": run_policy_tests(bundle)}
         if opa is not None:
-            found["opa"] = run_policy_tests(bundle, opa=opa)
+            found["opa"] = run_policy_tests(bundle, "opa", opa=opa)
         return found
 
     results = run(work())
