@@ -198,8 +198,9 @@ def _without_assigned(text: str, counts: Counter[str]) -> str:
 def _known_formats() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
     """Token formats that detect-secrets knows, each with the parts of which it has one.
 
-    Its npm pattern takes quadratic time on long lines and finds
-    nothing that an assignment to `_authToken` does not show."""
+    Its npm pattern is left out: it takes quadratic time on long lines and finds nothing that an assignment
+    to `_authToken` does not show.
+    """
     from detect_secrets.plugins.artifactory import ArtifactoryDetector
     from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
     from detect_secrets.plugins.discord import DiscordBotTokenDetector

@@ -2,114 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
 
-from cortexops.contracts.incident import (
-    ADD_SIGNALS,
-    INCIDENT_WORKFLOW,
-    STATUS,
-    VOTE,
-    IncidentInput,
-    IncidentLimits,
-    IncidentStatus,
-    SignalBatch,
-    TaskQueue,
-    VoteResult,
-)
+from cortexops.contracts.incident import ADD_SIGNALS, IncidentLimits, SignalBatch
 from cortexops.contracts.investigation import Investigated
 from cortexops.contracts.remediation import ApplyOutcome, CompensateResult, DryRunResult
-from cortexops.domain.approval import ApprovalRequest, Decision, Person, Vote, VoteRefusal
+from cortexops.domain.approval import Decision, VoteRefusal
 from cortexops.domain.diagnosis import Verdict
-from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.policy import Effect
 from cortexops.domain.verification import Phase
 from tests.support.engines import RunningEngines
-from tests.support.story import TARGET, World, a_candidate, a_decision, a_diagnosis, a_signal, resolved
-from workers.runner import sandbox
-from workflows.incident import IncidentWorkflow
+from tests.support.stage import Stage, cast, staged
+from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
 
-HISTORIES = Path(__file__).parent.parent / "replay" / "histories"
 _S = IncidentState
 
 
-class Stage:
-    """One worker for all queues of one test, and the handle of its incident."""
-
-    def __init__(self, client: Client, prefix: str, world: World) -> None:
-        self.client, self.prefix, self.world = client, prefix, world
-
-    async def begin(
-        self, *, limits: IncidentLimits | None = None, signal: Any = None
-    ) -> WorkflowHandle[Any, Incident]:
-        return await self.client.start_workflow(
-            INCIDENT_WORKFLOW,
-            IncidentInput(resource=TARGET, environment="staging", limits=limits or IncidentLimits()),
-            id=f"{self.prefix}incident",
-            task_queue=f"{self.prefix}q",
-            start_signal=ADD_SIGNALS,
-            start_signal_args=[SignalBatch(signals=(signal or a_signal(),))],
-            result_type=Incident,
-        )
-
-    async def asked(self, handle: WorkflowHandle[Any, Any]) -> ApprovalRequest:
-        for _ in range(200):
-            if self.world.asked:
-                status: IncidentStatus = await handle.query(STATUS, result_type=IncidentStatus)
-                if status.approval is not None:
-                    return status.approval
-            await asyncio.sleep(0.05)
-        pytest.fail("nobody was asked")
-
-
-async def cast(
-    handle: WorkflowHandle[Any, Any],
-    request: ApprovalRequest,
-    person: str,
-    decision: Decision = Decision.APPROVE,
-    *,
-    roles: tuple[str, ...] = ("oncall",),
-    digest: str = "",
-    via: str = "token",
-) -> VoteResult:
-    vote = Vote(
-        approval_id=request.id,
-        person=Person(id=person, roles=roles, via=via),
-        decision=decision,
-        digest=digest or request.digest,
-    )
-    result: VoteResult = await handle.execute_update(VOTE, vote, result_type=VoteResult)
-    return result
-
-
 @pytest.fixture
-async def stage(
-    engines: RunningEngines, task_queue_prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stage]:
-    queue = f"{task_queue_prefix}q"
-    client = await Client.connect(engines.temporal_address, data_converter=pydantic_data_converter)
-    world = World()
-    async with contextlib.AsyncExitStack() as stack:
-        for name in (queue, *TaskQueue):
-            await stack.enter_async_context(
-                Worker(
-                    client,
-                    task_queue=name,
-                    workflows=[IncidentWorkflow] if name == queue else [],
-                    activities=world.everything,
-                    workflow_runner=sandbox(),
-                )
-            )
-        yield Stage(client, task_queue_prefix, world)
+async def stage(engines: RunningEngines, task_queue_prefix: str) -> AsyncIterator[Stage]:
+    async with staged(engines.temporal_address, task_queue_prefix) as stage:
+        yield stage
 
 
 async def test_an_allowed_remedy_that_helps_resolves_the_incident(stage: Stage) -> None:

@@ -1,0 +1,113 @@
+"""Record histories of finished incidents: `python -m tests.replay.record`.
+
+Recorded histories are committed. They are made anew only when a change of behaviour is guarded by a named
+patch, and then besides the old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from cortexops.adapters.temporal import SEARCH_ATTRIBUTES
+from cortexops.contracts.incident import IncidentLimits
+from cortexops.contracts.investigation import Investigated
+from cortexops.contracts.remediation import ApplyOutcome
+from cortexops.domain.approval import Decision
+from cortexops.domain.diagnosis import Verdict
+from cortexops.domain.policy import Effect
+from cortexops.domain.verification import Phase
+from sandbox.engines.engines import Engines
+from tests.support.stage import Stage, cast, staged
+from tests.support.story import a_candidate, a_decision, a_diagnosis
+
+FOLDER = Path(__file__).parent / "histories"
+Handle = WorkflowHandle[Any, Any]
+
+
+async def resolved_after_approval(stage: Stage) -> Handle:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL, quorum=2)]
+    handle = await stage.begin()
+    request = await stage.asked(handle)
+    await cast(handle, request, "ana")
+    await cast(handle, request, "bob")
+    return handle
+
+
+async def denied_by_people(stage: Stage) -> Handle:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana", Decision.DENY)
+    return handle
+
+
+async def expired(stage: Stage) -> Handle:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    return await stage.begin(limits=IncidentLimits(approval_seconds=0.3))
+
+
+async def denied_by_policy(stage: Stage) -> Handle:
+    stage.world.decisions = [a_decision(Effect.DENY)]
+    return await stage.begin()
+
+
+async def second_remedy_helps(stage: Stage) -> Handle:
+    both = (a_candidate("adjust_resources"), a_candidate("rollback_rollout", to_revision=3))
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(), candidates=both)]
+    stage.world.verifications = [Phase.FAILED, Phase.SUCCESSFUL]
+    return await stage.begin()
+
+
+async def rolled_back(stage: Stage) -> Handle:
+    stage.world.verifications = [Phase.INCONCLUSIVE]
+    return await stage.begin()
+
+
+async def object_changed(stage: Stage) -> Handle:
+    stage.world.applies = [ApplyOutcome.CHANGED, ApplyOutcome.APPLIED]
+    return await stage.begin()
+
+
+async def cause_outside(stage: Stage) -> Handle:
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(Verdict.EXTERNAL))]
+    return await stage.begin()
+
+
+STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
+    story.__name__: story
+    for story in (
+        resolved_after_approval,
+        denied_by_people,
+        expired,
+        denied_by_policy,
+        second_remedy_helps,
+        rolled_back,
+        object_changed,
+        cause_outside,
+    )
+}
+
+
+async def record() -> None:
+    """Play every story on a server of its own and write its history."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cortexops-record-") as folder:
+        Path(folder).chmod(0o755)
+        async with Engines(Path(folder), persist=False, search_attributes=SEARCH_ATTRIBUTES) as engines:
+            for name, story in STORIES.items():
+                async with staged(engines.temporal_address, f"{name}-") as stage:
+                    handle = await story(stage)
+                    await handle.result()
+                    history = await handle.fetch_history()
+                    text = re.sub(r'"identity": "[^"]*"', '"identity": "recorder"', history.to_json())
+                    (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())
