@@ -81,6 +81,9 @@ class Stage:
         ref = target or self.ref()
         return await self.admin.patch(ref.kind, ref.namespace, ref.name, body, patch_type=PatchType.STRATEGIC)
 
+    async def generation(self) -> int:
+        return int((await self.live())["metadata"]["generation"])
+
     async def dry_run(self, action: Action, attempt: int = 1) -> DryRunResult:
         return await self.activities.dry_run(
             DryRunInput(step=self.step(attempt), action=action, policy_revision=POLICY)
@@ -108,7 +111,8 @@ class Stage:
         )
 
     async def trail(self) -> list[AuditEvent]:
-        return await self.store.events(self.incident)
+        """What was recorded of the incident, except that it began."""
+        return (await self.store.events(self.incident))[1:]
 
     async def said(self) -> str:
         """Everything that was written for people: audit rows, and the ledger's details and snapshots."""
