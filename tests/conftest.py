@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.controlplane import control_plane
 from tests.support.engines import (
     engines,
     module_nats_server,
@@ -10,4 +11,11 @@ from tests.support.engines import (
     task_queue_prefix,
 )
 
-__all__ = ["engines", "module_nats_server", "nats_server", "postgres_database", "task_queue_prefix"]
+__all__ = [
+    "control_plane",
+    "engines",
+    "module_nats_server",
+    "nats_server",
+    "postgres_database",
+    "task_queue_prefix",
+]

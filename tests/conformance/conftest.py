@@ -1,5 +1,0 @@
-"""Engines for the conformance suites."""
-
-from tests.support.controlplane import control_plane
-
-__all__ = ["control_plane"]
