@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from cortexops.adapters.kubernetes import KubernetesCluster
 from cortexops.adapters.postgres import PostgresStore
-from cortexops.ports.cluster import PatchType
 from sandbox.cluster.authz import Identity
 from sandbox.cluster.simulation import SimulatedCluster
 from tests.remediation.support import Stage, eventually, grant
@@ -21,7 +20,6 @@ from tests.support.postgres import migrated_database, migrated_template, opened,
 __all__ = ["control_plane", "migrated_database", "migrated_template", "store"]
 
 _REAL_MISSING = missing_parts()
-_USER = "cortexops-writer"
 
 
 async def _space(admin: KubernetesCluster) -> str:
@@ -30,16 +28,46 @@ async def _space(admin: KubernetesCluster) -> str:
     return name
 
 
+@asynccontextmanager
+async def _on_simulation(store: PostgresStore, folder: Path) -> AsyncIterator[Stage]:
+    async with SimulatedCluster(nodes=1, speed=50) as cluster:
+        for role in ("remediator", "investigator"):
+            cluster.server.authorizer.add(Identity(f"cortexops-{role}"))
+            admins = cluster.kubeconfig(folder / "admin")
+            await grant(admins, f"cortexops-{role}", role, cluster.server.authority)
+        admin = await cluster.cluster("admin")
+        writer = await cluster.cluster("cortexops-remediator")
+        reader = await cluster.cluster("cortexops-investigator")
+        incident = (await opened(store)).id
+        yield Stage(admin, writer, reader, store, incident, await _space(admin), cluster.server.faults)
+
+
+@asynccontextmanager
+async def _on_real(plane: ControlPlane, store: PostgresStore) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+
+        async def client(identity: str) -> KubernetesCluster:
+            connected = await KubernetesCluster.connect("real", plane.kubeconfig(identity))
+            return await stack.enter_async_context(connected)
+
+        admin, writer, reader = [await client(who) for who in ("admin", "remediator", "investigator")]
+        for role in ("remediator", "investigator"):
+            await grant(plane.kubeconfig("admin"), role, role)
+
+        async def granted() -> bool:
+            return await writer.may("patch", "Deployment", "default") and await reader.may(
+                "get", "Deployment", "default"
+            )
+
+        await eventually(granted)
+        yield Stage(admin, writer, reader, store, (await opened(store)).id, await _space(admin), None)
+
+
 @pytest.fixture
 async def simulated(store: PostgresStore, tmp_path: Path) -> AsyncIterator[Stage]:
     """On the simulated cluster, which can be made to misbehave."""
-    async with SimulatedCluster(nodes=1, speed=50) as cluster:
-        cluster.server.authorizer.add(Identity(_USER))
-        await grant(cluster.kubeconfig(tmp_path / "admin"), _USER, cluster.server.authority)
-        admin, writer = await cluster.cluster("admin"), await cluster.cluster(_USER)
-        yield Stage(
-            admin, writer, store, (await opened(store)).id, await _space(admin), cluster.server.faults
-        )
+    async with _on_simulation(store, tmp_path) as stage:
+        yield stage
 
 
 @pytest.fixture(
@@ -54,36 +82,21 @@ async def simulated(store: PostgresStore, tmp_path: Path) -> AsyncIterator[Stage
 async def stage(request: pytest.FixtureRequest, store: PostgresStore, tmp_path: Path) -> AsyncIterator[Stage]:
     """On either cluster."""
     if request.param == "simulated":
-        async with SimulatedCluster(nodes=1, speed=50) as cluster:
-            cluster.server.authorizer.add(Identity(_USER))
-            await grant(cluster.kubeconfig(tmp_path / "admin"), _USER, cluster.server.authority)
-            admin, writer = await cluster.cluster("admin"), await cluster.cluster(_USER)
-            yield Stage(
-                admin, writer, store, (await opened(store)).id, await _space(admin), cluster.server.faults
-            )
-        return
-    plane: ControlPlane = request.getfixturevalue("control_plane")
-    await grant(plane.kubeconfig("admin"), "remediator")
-    async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(
-            await KubernetesCluster.connect("real", plane.kubeconfig("admin"))
-        )
-        writer = await stack.enter_async_context(
-            await KubernetesCluster.connect("real", plane.kubeconfig("remediator"))
-        )
-
-        async def granted() -> bool:
-            return await writer.may("patch", "Deployment", "default")
-
-        await eventually(granted)
-        yield Stage(admin, writer, store, (await opened(store)).id, await _space(admin), None)
+        async with _on_simulation(store, tmp_path) as stage:
+            yield stage
+    else:
+        async with _on_real(request.getfixturevalue("control_plane"), store) as stage:
+            yield stage
 
 
 @pytest.fixture
 async def node(stage: Stage) -> AsyncIterator[str]:
-    """A node of the test's own, without a kubelet."""
+    """The simulation's node, or one of the test's own without a kubelet."""
+    known = (await stage.admin.list("Node")).items
+    if stage.admin.name != "real":
+        yield known[0]["metadata"]["name"]
+        return
     name = f"n-{secrets.token_hex(4)}"
     await stage.admin.create("Node", "", {"metadata": {"name": name}, "spec": {}})
     yield name
-    await stage.admin.patch("Node", "", name, {"metadata": {"finalizers": None}}, patch_type=PatchType.MERGE)
     await stage.admin.delete("Node", "", name)

@@ -46,12 +46,14 @@ class Stage:
         self,
         admin: KubernetesCluster,
         writer: KubernetesCluster,
+        reader: KubernetesCluster,
         store: PostgresStore,
         incident: str,
         space: str,
         faults: Faults | None,
     ) -> None:
-        self.admin, self.writer, self.store, self.space = admin, writer, store, space
+        self.admin, self.writer, self.reader = admin, writer, reader
+        self.store, self.space = store, space
         self.incident = incident
         self._faults = faults
         self.activities = RemediationActivities({admin.name: writer}, store)
@@ -61,6 +63,12 @@ class Stage:
         """Only of the simulated cluster."""
         assert self._faults is not None
         return self._faults
+
+    def readers(self) -> Stage:
+        """The same, but the product was given the reading identity only."""
+        return Stage(
+            self.admin, self.reader, self.reader, self.store, self.incident, self.space, self._faults
+        )
 
     def ref(self, kind: str = "Deployment", name: str = "api") -> ResourceRef:
         namespace = "" if kind == "Node" else self.space
@@ -188,8 +196,8 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
         return answer
 
 
-async def grant(kubeconfig: str, user: str, authority: str = "") -> None:
-    """Give the user the writing role that `cortexops rbac` prints."""
+async def grant(kubeconfig: str, user: str, role: str, authority: str = "") -> None:
+    """Give the user one of the roles (investigator, remediator) that `cortexops rbac` prints."""
     document = yaml.safe_load(Path(kubeconfig).read_text())
     access = document["clusters"][0]["cluster"]
     token = document["users"][0]["user"]["token"]
@@ -205,7 +213,7 @@ async def grant(kubeconfig: str, user: str, authority: str = "") -> None:
         headers={"Authorization": f"Bearer {token}"},
     ) as client:
         for obj in yaml.safe_load_all(manifests(None, "cortexops/cortexops")):
-            if not obj["metadata"]["name"].endswith("-remediator"):
+            if not obj["metadata"]["name"].endswith(f"-{role}"):
                 continue
             if "subjects" in obj:
                 obj["subjects"] = [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}]
