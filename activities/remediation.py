@@ -338,7 +338,11 @@ class RemediationActivities(Remediation):
 
     async def _not_done(
         self, step: Step, operation: str, outcome: ApplyOutcome, reason: Reason, detail: str
-    ) -> ApplyResult:
+    ) -> LedgerRow | ApplyResult:
+        """Nothing was done, unless another run of this very step got further meanwhile: then its row counts."""
+        row = await self._books.row(operation)
+        if row is not None:
+            return row
         entry = _entry(step, AuditType.ACTION_REFUSED, reason, detail, operation)
         key = f"{entry.idempotency_key}:before_intent"  # a later try may get further and be refused there
         await self._books.append([entry.model_copy(update={"idempotency_key": key})])

@@ -22,6 +22,7 @@ from cortexops.domain.workload import (
     offered,
     patch_of,
     refused,
+    runs_the_same,
     template_of,
 )
 
@@ -75,7 +76,7 @@ class RollbackRollout:
         earlier = [
             (revision, ref, replica_set)
             for revision, ref, replica_set in scene.revisions(target)[1:]
-            if template_of(replica_set) != present
+            if not runs_the_same(live, replica_set)
         ]
         if not earlier:
             return [
@@ -124,6 +125,8 @@ class RollbackRollout:
             raise Rejected(f"{source} does not hold revision {wanted} (any more)")
         if wanted >= (present := number(live, "metadata", "annotations", REVISION)):
             raise Rejected(f"revision {wanted} is not below the present one, {present}")
+        if runs_the_same(live, replica_set):
+            raise Rejected(f"{action.target} runs what revision {wanted} ran: nothing would change")
         if live["spec"].get("paused"):
             raise Rejected(f"the rollout of {action.target} is paused")
         change = patch_of(live, action.target, [edit(live, "/spec/template", template_of(replica_set))], [])

@@ -6,7 +6,7 @@ import copy
 
 from cortexops.domain.action import Action, ActionSpec, BlastRadius, Candidate, Infeasible, Risk
 from cortexops.domain.blast import gitops_owner
-from cortexops.domain.change import Change, FieldEdit, Verb, holds
+from cortexops.domain.change import Change, FieldEdit, Verb, holds, same
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.resource import JSON, ResourceRef
@@ -86,6 +86,17 @@ def template_of(replica_set: JSON) -> JSON:
     template: JSON = copy.deepcopy(replica_set["spec"]["template"])
     (template.get("metadata", {}).get("labels") or {}).pop(TEMPLATE_HASH, None)
     return template
+
+
+def runs_the_same(live: JSON, replica_set: JSON) -> bool:
+    """Whether the revision's pods are those that the workload asks for now."""
+    return same(_plain(live["spec"]["template"]), _plain(template_of(replica_set)))
+
+
+def _plain(template: JSON) -> JSON:
+    """Without the creation time, which is always empty in a template and not always written."""
+    metadata = {k: v for k, v in (template.get("metadata") or {}).items() if k != "creationTimestamp"}
+    return {**template, "metadata": metadata}
 
 
 def refused(spec: ActionSpec, action: Action, why: Infeasible, text: str) -> Candidate:

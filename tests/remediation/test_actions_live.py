@@ -190,6 +190,27 @@ async def test_a_pod_of_the_same_name_but_another_uid_is_not_deleted(stage: Stag
     assert (await stage.live(stage.ref("Pod", "one")))["metadata"]["uid"] == seen.uid
 
 
+async def test_a_pod_that_is_replaced_at_the_last_moment_is_not_deleted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await an_owner(stage)
+    await stage.admin.create("Pod", stage.space, a_pod(owner))
+    order = await stage.order(stage.action("delete_pod", stage.ref("Pod", "one")))
+    delete = stage.writer.delete
+
+    async def overtaken(*args: Any, dry_run: bool = False, **options: Any) -> None:
+        if not dry_run:
+            await stage.admin.delete("Pod", stage.space, "one", grace_seconds=0)
+            await stage.admin.create("Pod", stage.space, a_pod(owner))
+        await delete(*args, dry_run=dry_run, **options)
+
+    monkeypatch.setattr(stage.writer, "delete", overtaken)
+    assert (await stage.apply(order)).outcome is ApplyOutcome.APPLIED  # that very pod is gone
+    successor = await stage.live(stage.ref("Pod", "one"))
+    assert successor["metadata"]["uid"] != order.prepared.change.uid
+    assert "deletionTimestamp" not in successor["metadata"]
+
+
 async def test_a_pod_that_nothing_would_replace_is_not_deleted(stage: Stage) -> None:
     await stage.admin.create("Pod", stage.space, a_pod(None))
     found = await stage.dry_run(stage.action("delete_pod", stage.ref("Pod", "one")))

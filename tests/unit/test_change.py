@@ -38,7 +38,7 @@ values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8
 )
 specs = st.dictionaries(keys, values, max_size=4)
-annotations = st.none() | st.dictionaries(st.sampled_from(["team", "note"]), st.text("ab", max_size=2))
+some_annotations = st.none() | st.dictionaries(st.sampled_from(["team", "note"]), st.text("ab", max_size=2))
 
 
 @st.composite
@@ -49,7 +49,7 @@ def live_objects(draw: st.DrawFn) -> JSON:
         "generation": draw(st.integers(1, 3)),
         "resourceVersion": "7",
     }
-    notes = draw(annotations)
+    notes = draw(some_annotations)
     if notes is not None:
         metadata["annotations"] = notes
     return {"metadata": metadata, "spec": draw(specs)}
@@ -212,7 +212,10 @@ def test_a_patch_of_an_object_that_changed_there_fails(data: st.DataObject) -> N
 
 @pytest.mark.parametrize("part", ["uid", "generation"])
 def test_a_patch_of_another_object_or_generation_fails(part: str) -> None:
-    live = {"metadata": {"uid": "u1", "generation": 4, "annotations": {"a": "b"}}, "spec": {"replicas": 1}}
+    live: JSON = {
+        "metadata": {"uid": "u1", "generation": 4, "annotations": {"a": "b"}},
+        "spec": {"replicas": 1},
+    }
     patch = json_patch(change_of(live, [edit(live, "/spec/replicas", 2)]), live)
     other = copy.deepcopy(live)
     other["metadata"][part] = "u2" if part == "uid" else 5
@@ -221,7 +224,7 @@ def test_a_patch_of_another_object_or_generation_fails(part: str) -> None:
 
 
 def test_annotations_that_came_meanwhile_are_not_wiped_out() -> None:
-    live = {"metadata": {"uid": "u1", "generation": 4, "resourceVersion": "7"}, "spec": {"replicas": 1}}
+    live: JSON = {"metadata": {"uid": "u1", "generation": 4, "resourceVersion": "7"}, "spec": {"replicas": 1}}
     patch = json_patch(change_of(live, [edit(live, "/spec/replicas", 2)]), live)
     meanwhile = copy.deepcopy(live)
     meanwhile["metadata"] |= {"annotations": {"owner": "somebody"}, "resourceVersion": "8"}
@@ -230,7 +233,7 @@ def test_annotations_that_came_meanwhile_are_not_wiped_out() -> None:
 
 
 def test_an_expectation_that_does_not_hold_stops_the_patch_and_the_undo() -> None:
-    live = {
+    live: JSON = {
         "metadata": {"uid": "u1", "annotations": {}},
         "spec": {"containers": [{"name": "api", "limit": 1}, {"name": "proxy", "limit": 1}]},
     }
@@ -253,7 +256,7 @@ def test_an_expectation_that_does_not_hold_stops_the_patch_and_the_undo() -> Non
 
 
 def test_absent_and_null_are_two_things() -> None:
-    live = {"metadata": {"uid": "u1", "generation": 1, "annotations": {}}, "spec": {"here": None}}
+    live: JSON = {"metadata": {"uid": "u1", "generation": 1, "annotations": {}}, "spec": {"here": None}}
     null, absent = edit(live, "/spec/here", 1), edit(live, "/spec/gone", 1)
     assert (null.before_present, absent.before_present) == (True, False)
     change, after = written(live, [null, absent])
@@ -273,7 +276,7 @@ def test_true_is_not_one() -> None:
 
 
 def test_an_object_that_is_gone_or_another_is_left_alone() -> None:
-    live = {"metadata": {"uid": "u1", "generation": 1, "annotations": {}}, "spec": {"replicas": 1}}
+    live: JSON = {"metadata": {"uid": "u1", "generation": 1, "annotations": {}}, "spec": {"replicas": 1}}
     change, after = written(live, [edit(live, "/spec/replicas", 2)])
     assert undo(change, None, operation="undo").verdict is Undo.GONE
     after["metadata"]["uid"] = "u2"
@@ -311,7 +314,7 @@ def test_the_diff_shows_each_leaf_that_changed_and_no_other(one: JSON, other: JS
 
 
 def test_the_diff_shows_no_bookkeeping() -> None:
-    before = {
+    before: JSON = {
         "metadata": {"uid": "u", "generation": 1, "resourceVersion": "1", "managedFields": []},
         "spec": {"replicas": 1},
         "status": {"replicas": 1},
