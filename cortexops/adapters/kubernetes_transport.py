@@ -56,9 +56,12 @@ class Transport:
     async def close(self) -> None:
         """Close the connections, also those of answers that nobody has read to their end (a watch left early)."""
         for response in list(self._open):
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()  # a polite TLS farewell could outlast the loop
             response.close()
         await self._api.close()
-        await asyncio.sleep(0)  # transports are closed by the loop's next turn
+        for _ in range(3):
+            await asyncio.sleep(0)  # transports are closed in the loop's next turns
 
     async def _authorization(self) -> str:
         settings = await self._access.configuration.auth_settings()

@@ -61,7 +61,7 @@ class ApplyResult(Frozen):
     detail: str = ""
     operation_id: str = ""
     change: Change | None = None
-    """As the server wrote it; what compensation compares with."""
+    """As the server wrote it, secrets masked: for reading only. The ledger holds what compensation compares with."""
 
 
 class VerifyInput(Frozen):

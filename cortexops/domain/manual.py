@@ -10,6 +10,7 @@ from pydantic import Field
 from cortexops.domain.action import Risk
 from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis
 from cortexops.domain.kubernetes import commands
+from cortexops.domain.redaction import redact_value
 from cortexops.domain.resource import Frozen, ResourceRef
 
 _RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
@@ -64,7 +65,9 @@ def _configuration(cause: Hypothesis, workload: ResourceRef | None) -> ManualSte
     previous = cause.facts.get("previous_value")
     if cause.category is Category.CONFIG_MISSING and not key:
         first = f"kubectl {_in(ref)}create {_create_word(ref)} {quote(ref.name)} --from-env-file=FILE"
-    elif previous is not None:
+    elif (
+        previous is not None and redact_value(key, previous) == previous
+    ):  # a secret is not put into a command
         patch = json.dumps({"data": {key: previous}}, ensure_ascii=False)
         first = f"kubectl {_in(ref)}patch {ref.kind.lower()} {quote(ref.name)} --type merge -p {quote(patch)}"
     else:

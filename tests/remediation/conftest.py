@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -98,5 +99,14 @@ async def node(stage: Stage) -> AsyncIterator[str]:
         return
     name = f"n-{secrets.token_hex(4)}"
     await stage.admin.create("Node", "", {"metadata": {"name": name}, "spec": {}})
+    specs = [None]
+
+    async def left_alone() -> bool:
+        """The node controller has set its taints: the spec holds still for half a second."""
+        specs.append((await stage.admin.get("Node", "", name))["spec"])
+        await asyncio.sleep(0.1)
+        return len(specs) > 6 and all(spec == specs[-1] for spec in specs[-5:])
+
+    await eventually(left_alone)
     yield name
     await stage.admin.delete("Node", "", name)
