@@ -1,84 +1,109 @@
-"""docker-compose.yml and what it mounts, checked without a Docker engine."""
+"""docker-compose.yml, checked without a Docker engine."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
-import yaml
-from prometheus_client.metrics import MetricWrapperBase
 
-from cortexops import metrics
 from cortexops.settings import load_settings
+from tests.deploy.files import COMPOSE, OURS, ROOT, SAMPLE, SERVICES, VARIABLE, filled
 from workers.roles import ROLES
 
-ROOT = Path(__file__).resolve().parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service.get("build") == "."}
-VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::\?[^}]*)?\}")
-
-STRING_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-SCHEMA = {
+LIST = {"type": "array", "items": {"type": "string"}}
+DURATION = {"type": "string", "pattern": r"^\d+(s|m)$"}
+HEALTHCHECK = {
+    "oneOf": [
+        {"type": "object", "required": ["disable"], "properties": {"disable": {"const": True}}},
+        {
+            "type": "object",
+            "required": ["test", "interval", "timeout", "retries"],
+            "additionalProperties": False,
+            "properties": {
+                "test": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+                "interval": DURATION,
+                "timeout": DURATION,
+                "start_period": DURATION,
+                "retries": {"type": "integer", "minimum": 1},
+            },
+        },
+    ]
+}
+SERVICE = {
     "type": "object",
-    "required": ["services", "volumes"],
+    "required": ["image", "restart", "healthcheck", "logging", "security_opt"],
+    "additionalProperties": False,
     "properties": {
-        "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
-        "services": {
+        "image": {"type": "string", "pattern": r"^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)*$"},
+        "build": {"const": "."},
+        "profiles": LIST,
+        "command": LIST,
+        "entrypoint": LIST,
+        "environment": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+        "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}},
+        "volumes": {
+            "type": "array",
+            "items": {
+                "type": "string",
+                "pattern": r"^(\./[\w./-]+:/[\w./-]+:ro|[a-z]+:/[\w./-]+|\$\{.+:ro)$",
+            },
+        },
+        "secrets": LIST,
+        "tmpfs": LIST,
+        "cap_drop": {"const": ["ALL"]},
+        "security_opt": {"const": ["no-new-privileges:true"]},
+        "read_only": {"type": "boolean"},
+        "init": {"type": "boolean"},
+        "pids_limit": {"type": "integer"},
+        "restart": {"enum": ["unless-stopped", "on-failure", "no"]},
+        "stop_grace_period": DURATION,
+        "logging": {"type": "object", "required": ["driver", "options"]},
+        "depends_on": {
             "type": "object",
             "additionalProperties": {
                 "type": "object",
-                "required": ["image"],
+                "required": ["condition"],
                 "additionalProperties": False,
-                "properties": {
-                    "image": {"type": "string", "pattern": r"^[a-z0-9./-]+:[A-Za-z0-9._-]+$"},
-                    "build": {"type": "string"},
-                    "command": STRING_OR_LIST,
-                    "entrypoint": STRING_OR_LIST,
-                    "environment": {
-                        "type": "object",
-                        "additionalProperties": {"type": "string"},
-                    },
-                    "ports": {
-                        "type": "array",
-                        "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"},
-                    },
-                    "volumes": {"type": "array", "items": {"type": "string"}},
-                    "configs": {"type": "array"},
-                    "tmpfs": {"type": "array", "items": {"type": "string"}},
-                    "cap_drop": {"type": "array", "items": {"type": "string"}},
-                    "security_opt": {"type": "array", "items": {"type": "string"}},
-                    "read_only": {"type": "boolean"},
-                    "restart": {"enum": ["unless-stopped", "on-failure"]},
-                    "stop_grace_period": {"type": "string"},
-                    "logging": {"type": "object"},
-                    "depends_on": {
-                        "type": "object",
-                        "additionalProperties": {
-                            "type": "object",
-                            "required": ["condition"],
-                            "properties": {
-                                "condition": {"enum": ["service_healthy", "service_completed_successfully"]}
-                            },
-                        },
-                    },
-                    "healthcheck": {
-                        "type": "object",
-                        "anyOf": [{"required": ["test"]}, {"required": ["disable"]}],
-                    },
-                },
+                "properties": {"condition": {"enum": ["service_healthy", "service_completed_successfully"]}},
             },
         },
-        "volumes": {"type": "object"},
-        "configs": {"type": "object"},
+        "healthcheck": HEALTHCHECK,
     },
 }
+SCHEMA = {
+    "type": "object",
+    "required": ["name", "services", "volumes", "secrets"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
+        "services": {"type": "object", "additionalProperties": SERVICE},
+        "volumes": {"type": "object", "additionalProperties": {"type": "null"}},
+        "secrets": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["environment"],
+                "additionalProperties": False,
+                "properties": {"environment": {"type": "string"}},
+            },
+        },
+    },
+}
+USES = {
+    "gateway": {"NATS"},
+    "correlator": {"TEMPORAL", "NATS", "POSTGRES"},
+    "orchestrator": {"TEMPORAL", "POSTGRES", "POLICY"},
+    "investigator": {"TEMPORAL", "POSTGRES", "MEMORY"},
+    "remediator": {"TEMPORAL", "POSTGRES"},
+    "console": {"TEMPORAL", "POSTGRES"},
+}
+"""The engines that each role's parts are built from (`workers/roles.py`); it is given those and no others."""
 
 
 def example() -> set[str]:
@@ -86,14 +111,34 @@ def example() -> set[str]:
     return {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
 
 
-def filled(text: str) -> str:
-    """The value with every variable replaced by something that fits its place."""
-    samples = {"PEOPLE": json.dumps([{"id": "ana", "roles": ["oncall"], "token_sha256": "0" * 64}])}
-    return VARIABLE.sub(lambda match: samples.get(match.group(1), "sample"), text)
+def compose_client() -> list[str] | None:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False, timeout=20)
+            if done.returncode == 0:
+                return command
+    return None
 
 
-def test_the_file_has_the_shape_that_compose_expects() -> None:
+def test_the_file_has_the_shape_that_we_rely_on() -> None:
     jsonschema.validate({k: v for k, v in COMPOSE.items() if not k.startswith("x-")}, SCHEMA)
+
+
+def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
+    client = compose_client()
+    if client is None:
+        pytest.skip("no Compose client is installed (docker compose version)")
+    env = tmp_path / "env"
+    env.write_text("".join(f"{name}={filled('${' + name + '}')}\n" for name in sorted(example())), "utf-8")
+    done = subprocess.run(
+        [*client, "--file", "docker-compose.yml", "--env-file", str(env), "config", "--quiet"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_role_has_a_service() -> None:
@@ -103,17 +148,42 @@ def test_every_role_has_a_service() -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_our_settings_accept_what_the_service_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in OURS[name]["environment"].items():
-        monkeypatch.setenv(key, filled(value))
+    for key in [key for key in os.environ if key.startswith("CORTEXOPS_")]:
+        monkeypatch.delenv(key)
+    given = {k: filled(v) for k, v in OURS[name]["environment"].items() if v is not None}
+    for key, value in given.items():
+        monkeypatch.setenv(key, value)
     settings = load_settings()
-    assert settings.policy.engine == "opa"
-    assert settings.worker.metrics_token is not None
+    for key, value in given.items():
+        path = key.removeprefix("CORTEXOPS_").lower().split("__")
+        if path in (["probe_url"], ["token"]):
+            continue
+        found = settings
+        for part in path:
+            assert part in type(found).model_fields, f"{key} is no setting"
+            found = getattr(found, part)
+        shown = found.get_secret_value() if hasattr(found, "get_secret_value") else found
+        assert path in (["clusters"], ["people"]) or str(shown) == value
 
 
-def test_only_the_remediator_gets_the_writing_identity() -> None:
-    for name, service in OURS.items():
-        holds = any("WRITE_KUBECONFIG" in volume for volume in service.get("volumes", []))
-        assert holds is (name == "remediator"), name
+@pytest.mark.parametrize("name", sorted(USES))
+def test_a_role_is_given_the_engines_that_it_uses_and_no_others(name: str) -> None:
+    engines = {"TEMPORAL", "NATS", "POSTGRES", "POLICY", "MEMORY"}
+    given = {key.removeprefix("CORTEXOPS_").split("__")[0] for key in OURS[name]["environment"]}
+    assert given & engines == USES[name]
+
+
+def test_only_the_migration_has_the_password_of_the_schemas_owner() -> None:
+    holders = {n for n, s in SERVICES.items() if "CORTEXOPS_OWNER_PASSWORD" in str(s.get("environment"))}
+    assert holders == {"migrate", "postgres"}  # postgres makes the user
+
+
+def test_the_reading_identity_is_where_clusters_are_read_and_the_writing_one_only_in_the_remediator() -> None:
+    def holders(variable: str) -> set[str]:
+        return {n for n, s in SERVICES.items() if any(variable in v for v in s.get("volumes", []))}
+
+    assert holders("READ_KUBECONFIG") == {"gateway", "correlator", "investigator"}
+    assert holders("WRITE_KUBECONFIG") == {"remediator"}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -122,26 +192,36 @@ def test_our_containers_are_confined(name: str) -> None:
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
+    assert all(volume.endswith(":ro") for volume in service.get("volumes", []))
 
 
 def test_no_secret_has_a_default_and_every_variable_is_in_the_example() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
-    used = set(VARIABLE.findall(text))
-    assert used == example()
-    assert not re.search(r"\$\{[A-Z_]+:-", text)
-    for line in (ROOT / ".env.example").read_text("utf-8").splitlines():
-        assert not line or line.startswith("#") or line.endswith("="), line
+    found = [
+        match for line in text.splitlines() if not line.startswith("#") for match in VARIABLE.findall(line)
+    ]
+    assert {name for name, _, _ in found} == example()
+    defaults = {name for name, sign, _ in found if sign != "?"}
+    assert defaults == {"LOG_LEVEL"}
+    for name, sign, message in found:
+        assert sign != "?" or message == f"set {name} in .env"
+
+
+def test_the_example_holds_no_value_and_explains_each() -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    for before, line in pairwise(lines):
+        if line and not line.startswith("#"):
+            assert line.endswith("="), line
+            assert before.startswith("# "), f"{line} has no comment"
+
+
+def test_no_secret_stands_in_the_file() -> None:
     for name, service in SERVICES.items():
         for key, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|TOKEN|API_KEY|PWD", key):
-                assert value.startswith("${"), f"{name}: {key}"
-
-
-def test_images_are_pinned_and_long_running_services_have_health_checks() -> None:
-    for name, service in SERVICES.items():
-        assert not service["image"].endswith(":latest"), name
-        if service["restart"] == "unless-stopped" and name not in OURS:  # ours inherit the Dockerfile's
-            assert "healthcheck" in service, name
+            if value is not None and re.search(r"PASSWORD|TOKEN|API_KEY|PWD|SECRET|DSN|NATS__URL", key):
+                assert filled(value) != value, f"{name}: {key} is written out"
+                rest = filled(value).replace(SAMPLE, "")
+                assert not re.search(r"[0-9a-f]{16,}", rest), f"{name}: {key}"
 
 
 def test_what_is_mounted_from_here_exists() -> None:
@@ -150,62 +230,30 @@ def test_what_is_mounted_from_here_exists() -> None:
             source = volume.split(":")[0]
             if source.startswith("./"):
                 assert (ROOT / source).exists(), source
+            elif not source.startswith("$"):
+                assert source in COMPOSE["volumes"], source
 
 
-def test_dependencies_name_services() -> None:
-    for service in SERVICES.values():
-        assert set(service.get("depends_on", {})) <= set(SERVICES)
+def test_dependencies_wait_for_what_can_be_waited_for() -> None:
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            other = SERVICES[needed]
+            ends = other["restart"] == "on-failure"
+            wanted = "service_completed_successfully" if ends else "service_healthy"
+            assert how["condition"] == wanted, f"{name} → {needed}"
+            assert ends or "test" in other["healthcheck"], f"{needed} has no health check"
 
 
-def test_rules_and_dashboard_use_metrics_that_exist() -> None:
-    known = {
-        sample
-        for thing in vars(metrics).values()
-        if isinstance(thing, MetricWrapperBase)
-        for family in thing.describe()
-        for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
-    }
-    texts = [
-        (ROOT / "deploy/prometheus/rules.yml").read_text("utf-8"),
-        (ROOT / "deploy/grafana/dashboards/cortexops.json").read_text("utf-8"),
-    ]
-    used = {name for text in texts for name in re.findall(r"\bcortexops_[a-z_]+", text)}
-    assert used <= known, used - known
-    families = {name for name in known if not name.endswith(("_total", "_bucket"))}
-    shown = texts[1]
-    assert not [name for name in families if name not in shown]
+def test_long_running_services_have_health_checks() -> None:
+    for name, service in SERVICES.items():
+        if service["restart"] == "unless-stopped":
+            assert "test" in service["healthcheck"], name
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool (Debian's prometheus) is not installed"
-)
-def test_prometheus_accepts_configuration_and_rules(tmp_path: Path) -> None:
-    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8")
-    token = tmp_path / "token"
-    token.write_text("x", "utf-8")
-    (tmp_path / "prometheus.yml").write_text(text.replace("/run/metrics-token", str(token)), "utf-8")
-    shutil.copy(ROOT / "deploy/prometheus/rules.yml", tmp_path)
-    for what in ("config", "rules"):
-        file = tmp_path / ("prometheus.yml" if what == "config" else "rules.yml")
-        done = subprocess.run(
-            ["promtool", "check", what, str(file)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_dockerfile_keeps_the_rules_of_linters() -> None:
-    text = (ROOT / "Dockerfile").read_text("utf-8")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    bases = [line for line in lines if line.startswith("FROM ")]
-    assert all(re.match(r"FROM python:\d+\.\d+\.\d+-slim-\w+", line) for line in bases)  # DL3006, DL3007
-    assert "pip install --no-cache-dir" in text  # DL3042
-    assert not re.search(
-        r"^(ADD|MAINTAINER|RUN (cd|sudo)) ", text, re.MULTILINE
-    )  # DL3020, DL4000, DL3003, DL3004
-    users = [line for line in lines if line.startswith("USER ")]
-    assert users[-1] == "USER 10001:10001"  # DL3002: not root at the end
-    assert re.search(r"^ENTRYPOINT \[", text, re.MULTILINE)  # DL3025
-    assert "HEALTHCHECK" in text
-    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
-        for part in source.split():
-            assert (ROOT / part).exists(), part
+def test_the_health_check_in_the_file_is_the_images_own() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    command = re.search(r"HEALTHCHECK[^\[]*\[(.*)\]", dockerfile)
+    assert command is not None
+    image = [part.strip().strip('"') for part in command[1].split(",")]
+    for name in ROLES:
+        assert OURS[name]["healthcheck"]["test"] == ["CMD", *image]

@@ -108,7 +108,7 @@ def test_every_state_is_documented(state: IncidentState) -> None:
 
 def test_every_alerting_rule_is_documented() -> None:
     rules = (ROOT / "deploy/prometheus/rules.yml").read_text("utf-8")
-    for name in re.findall(r"alert: (\w+)", rules):
+    for name in re.findall(r"- alert: (\w+)", rules):
         assert f"`{name}`" in OPERATIONS, name
 
 
