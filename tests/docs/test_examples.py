@@ -123,7 +123,7 @@ def test_the_analyzer_says_what_it_sees_and_nothing_else(load: Callable[[str], N
     assert found.evidence
 
 
-async def test_the_collector_reads_with_one_request(load: Callable[[str], None], tmp_path: Path) -> None:
+async def test_the_collector_keeps_what_it_lists(load: Callable[[str], None], tmp_path: Path) -> None:
     from cortexops.adapters.kubernetes import KubernetesCluster
     from sandbox.cluster.kinds import BY_KIND
     from sandbox.cluster.server import SimulatedApiServer
