@@ -146,6 +146,16 @@ def _nearest_present_ancestor(document: JSON, path: str) -> str:
     return ""
 
 
+def _can_hold(document: JSON, path: str) -> bool:
+    """Whether the field could be put there: what is above it are maps, or maps that can be made."""
+    ancestor = _nearest_present_ancestor(document, path)
+    above = lookup(document, ancestor)[1]
+    if isinstance(above, list):
+        rest = _parts(path)[len(_parts(ancestor)) :]
+        return len(rest) == 1 and rest[0] == str(len(above))
+    return isinstance(above, dict)
+
+
 def _missing_parents(document: JSON, path: str) -> list[str]:
     """Pointers of maps that must be created before the field can be added, outermost first."""
     parts = _parts(path)[:-1]
@@ -227,6 +237,8 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
 
     Each field is compared three ways: it holds what we wrote (restore it), it holds what was there before
     (nothing to do), or something else (somebody else changed it: stop, restore nothing, and say which).
+    A field that is absent as we left it, but whose place is gone (a map above it became a plain value), is
+    somebody else's as well.
     In `foreign`, `before` is what the field holds now and `after` what we expected there. Maps that were
     made only to hold an added field stay behind empty; the API server does not keep empty maps.
     """
@@ -236,7 +248,9 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
     foreign: list[FieldEdit] = []
     for field in change.edits:
         present, now = lookup(live, field.path)
-        if holds(live, field.path, field.after_present, field.after):
+        if holds(live, field.path, field.after_present, field.after) and (
+            present or not field.before_present or _can_hold(live, field.path)
+        ):
             restore.append(
                 FieldEdit(
                     path=field.path,

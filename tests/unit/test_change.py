@@ -192,6 +192,16 @@ def test_undo_never_tramples_on_others(data: st.DataObject) -> None:
         assert not present or same(value, field.before)
 
 
+@pytest.mark.parametrize("now", [None, "text", [], ["x"]])
+def test_undo_stops_where_the_map_around_a_removed_field_is_no_map_any_more(now: Any) -> None:
+    live: JSON = {"metadata": {"uid": "u1", "generation": 1, "resourceVersion": "7"}, "spec": {"a": {"b": 1}}}
+    change, after = written(live, [edit(live, "/spec/a/b", None, remove=True)])
+    after["spec"]["a"] = now
+    plan = undo(change, after, operation="undo")
+    assert plan.verdict is Undo.FOREIGN
+    assert [f.path for f in plan.foreign] == ["/spec/a/b"]
+
+
 @given(st.data())
 def test_a_patch_of_an_object_that_changed_there_fails(data: st.DataObject) -> None:
     live = data.draw(live_objects())
