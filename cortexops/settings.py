@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -47,6 +47,10 @@ class NatsSettings(Section):
     max_age_hours: float = Field(72, description="signals older than this leave the stream", gt=0)
     duplicate_window_seconds: float = Field(600, description="message-id deduplication in the stream", gt=0)
     replicas: int = Field(1, description="stream replicas; 3 in a NATS cluster", ge=1, le=5)
+    partitions: int = Field(8, description="parts of the stream that correlators share out", ge=1, le=256)
+    partition_by: Literal["cluster", "namespace"] = Field(
+        "cluster", description="what is always in one partition: a cluster, or a namespace of one"
+    )
 
 
 class PostgresSettings(Section):
@@ -105,7 +109,28 @@ class GatewaySettings(Section):
     port: int = Field(8080, description="port", ge=0, le=65535)
     token: SecretStr | None = Field(None, description="bearer token that senders must show")
     max_body_bytes: int = Field(8 * 1024**2, description="larger bodies are answered 413", gt=0)
-    default_cluster: str = Field("default", description="cluster of alerts that carry no cluster label")
+    default_cluster: str = Field(
+        "default",
+        description="cluster of alerts that carry no cluster label",
+        pattern=r"^[A-Za-z0-9_-]{1,63}$",
+    )
+    source_secrets: dict[str, tuple[Annotated[SecretStr, Field(min_length=8)], ...]] = Field(
+        {},
+        description="by source: signing secrets or tokens that its senders must use instead of the token",
+    )
+    sns_certificates: tuple[Path, ...] = Field(
+        (), description="PEM files of the certificates with which SNS signs; needs sns_topics"
+    )
+    sns_topics: tuple[str, ...] = Field((), description="ARNs of the topics whose signed messages are taken")
+
+    @model_validator(mode="after")
+    def _nothing_half_configured(self) -> GatewaySettings:
+        for source, secrets in self.source_secrets.items():
+            if not secrets:
+                raise ValueError(f"source_secrets.{source} names no secret: give one, or leave {source} out")
+        if self.sns_certificates and not self.sns_topics:
+            raise ValueError("sns_certificates needs sns_topics: SNS signs for every customer of Amazon")
+        return self
 
 
 class ConsoleSettings(Section):
@@ -127,8 +152,8 @@ class CorrelatorSettings(Section):
     )
     batch: int = Field(500, description="messages per fetch", ge=1, le=5000)
     cooldown_minutes: float = Field(10, description="silence of a key after its resolution", ge=0)
-    ack_wait_seconds: float = Field(60, description="redelivery of what a dead correlator held", gt=1)
-    max_deliver: int = Field(5, description="a message that fails this often is parked", ge=1)
+    lease_seconds: float = Field(15, description="a silent correlator's partitions pass on after this", ge=2)
+    max_deliver: int = Field(5, description="a signal that fails this often is parked", ge=1)
 
 
 class IncidentSettings(Section):

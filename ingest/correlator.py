@@ -1,100 +1,89 @@
-"""The correlator: reads the stream, groups by cause, and answers for every message it took.
+"""The correlator: one process of several that share out the stream's partitions by leases.
 
-Three loops: one reads, one settles, one keeps what is held from being delivered again. None of them ends for
-what an engine does; while Temporal or the database is away the stream buffers.
+Each partition has one owner, which reads it, groups its signals by cause and answers for every one of them.
+A lease that is not renewed passes to another; what its old owner does afterwards changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 from cortexops.domain.errors import PermanentError, TemporaryError
-from cortexops.metrics import STREAM_BACKLOG
+from cortexops.domain.partitions import Lease
+from cortexops.domain.signal import FateReason, SignalFate
+from cortexops.metrics import PARTITIONS_OWNED, SIGNAL_FATES, SIGNALS_DROPPED, STREAM_BACKLOG
 from cortexops.ports.bus import SignalBus
-from cortexops.ports.store import IncidentStore
+from cortexops.ports.store import Store
 from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
-from ingest.consumer import Consumer
-from ingest.grouping import Groups
 from ingest.owners import OwnerResolver
-from ingest.settler import Settler
+from ingest.partition import Held, Partition
 from ingest.starter import Starter
+from ingest.surroundings import SurroundingsReader
 
-MOST_HELD = 10_000
+MOST_HELD = 30_000
 """Signals in memory at most; the rest waits in the stream."""
-_WAIT = timedelta(seconds=1)
-_PAUSE = 1.0  # seconds after an error of the bus that names no delay
-_BACKLOG_INTERVAL = 5.0
-_GOODBYE = 5.0  # seconds to settle at the end
+_AUDIT_INTERVAL = 5.0  # seconds between looks at the backlog and the books
+_GOODBYE = 5.0  # seconds to settle what is held before a partition is given back
+_SAFETY = 0.8  # of a lease's length for which we trust it without hearing from the database
 
 _log = get_logger(__name__)
 
 
 class Correlator:
-    """One process may have one; several processes share the stream."""
+    """Takes its share of the partitions while it runs."""
 
     def __init__(
         self,
         settings: Settings,
         bus: SignalBus,
-        store: IncidentStore,
+        store: Store,
         starter: Starter,
         resolver: OwnerResolver,
+        surroundings: SurroundingsReader | None = None,
         *,
         most_held: int = MOST_HELD,
     ) -> None:
         """Nothing is started. The engines are the caller's to close, after `stop`."""
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings = settings.correlator
         self._bus = bus
+        self._store = store
+        self._starter = starter
         self._resolver = resolver
-        self._most_held = most_held
-        self._consumer = Consumer(bus, settings.correlator, most_held=most_held)
-        self._groups = Groups(settings.correlator, most_held=most_held)
-        self._settler = Settler(settings.correlator, bus, store, starter, self._groups)
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._surroundings = surroundings or SurroundingsReader({})
+        self._held = Held(most_held)
+        self._ttl = timedelta(seconds=settings.correlator.lease_seconds)
+        self._partitions: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
-        self._bus_problem: str | None = None
+        self._trusted_until = 0.0
+        self._problem: str | None = "has not begun"
 
     async def start(self) -> None:
         """Begin; returns at once, engines may be away."""
-        self._stopping = False
+        self._held.change(0)
         self._tasks = [
-            asyncio.create_task(loop, name=f"correlator-{name}") for name, loop in self._loops().items()
+            asyncio.create_task(self._share(), name="correlator-share"),
+            asyncio.create_task(self._audit(), name="correlator-audit"),
         ]
 
-    def _loops(self) -> dict[str, Coroutine[Any, Any, None]]:
-        return {"read": self._read(), "settle": self._settle(), "keep": self._keep()}
-
     async def stop(self) -> None:
-        """Stop reading, settle what is held for a few seconds at most, and give the rest back."""
-        self._stopping = True
-        if not self._tasks:
-            return
-        reader, settler, keeper = self._tasks
-        for task in (reader, keeper):
+        """Settle what is held for a few seconds at most, and give the partitions back."""
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(reader, keeper, return_exceptions=True)
-        self._groups.hurry()
-        self._news.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE):
-                while self._groups.held and not settler.done():
-                    if self._settler.problem is not None:
-                        break  # an engine is away: the next process will settle them
-                    await asyncio.sleep(0.01)
-        settler.cancel()
-        await asyncio.gather(settler, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        with suppress(TemporaryError):
-            await self._bus.nak([taken.delivery for taken in self._groups.unsettled()], timedelta(0))
-        await self._bus.unsubscribe()
+        await asyncio.gather(*(partition.drain(_GOODBYE) for partition in self._partitions.values()))
+        for number in list(self._partitions):
+            await self._close(number)
+        with suppress(TemporaryError, PermanentError):
+            await self._store.leave(self.name)
 
     def healthy(self) -> str | None:
         """None when it works, else what is wrong."""
@@ -104,57 +93,106 @@ class Correlator:
                 return f"{task.get_name()} has ended: {type(error).__name__ if error else 'no error'}"
         if not self._tasks:
             return "not started"
-        return self._bus_problem or self._settler.problem
+        problems = (partition.problem() for partition in self._partitions.values())
+        return self._problem or next((problem for problem in problems if problem), None)
 
     @property
     def held(self) -> int:
-        """Signals taken from the stream and not settled yet."""
-        return self._groups.held
+        """Signals taken from the stream that have no fate yet."""
+        return self._held.number
 
-    async def _read(self) -> None:
-        while not self._stopping:
-            try:
-                if self._groups.held >= self._most_held:
-                    self._room.clear()
-                    await self._room.wait()
-                    continue
-                taken = await self._consumer.take(_WAIT)
-                self._bus_problem = None
-            except TemporaryError as error:
-                self._bus_problem = str(error)
-                await asyncio.sleep(min(error.delay.total_seconds(), _PAUSE))
-                continue
-            except PermanentError as error:  # a stream that is set up otherwise; people must mend it
-                self._bus_problem = str(error)
-                _log.error("cannot read the stream", error=str(error))
-                await asyncio.sleep(_PAUSE)
-                continue
-            if taken:
-                resources = await self._resolver.workloads([item.signal for item in taken])
-                now = time.monotonic()
-                for item, resource in zip(taken, resources, strict=True):
-                    self._groups.add(item, resource, now)
-                self._news.set()
+    @property
+    def owned(self) -> dict[int, int]:
+        """Epoch of each partition that is ours."""
+        return {number: partition.lease.epoch for number, partition in self._partitions.items()}
 
-    async def _settle(self) -> None:
+    def _may_act(self) -> bool:
+        return time.monotonic() < self._trusted_until
+
+    # -- leases --------------------------------------------------------------------------------------
+
+    async def _share(self) -> None:
+        pause = self._ttl.total_seconds() / 3
         while True:
-            groups = self._groups.due(time.monotonic())
-            if groups:
-                await self._settler.settle(groups)
-                self._room.set()
-                continue
-            self._news.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._groups.next_due(time.monotonic()) or 0.001):
-                    await self._news.wait()
-
-    async def _keep(self) -> None:
-        """Renew the claim on what is held, and measure the backlog."""
-        interval = min(_BACKLOG_INTERVAL, self._settings.ack_wait_seconds / 3)
-        while True:
-            await asyncio.sleep(interval)
             try:
-                await self._bus.still_working([taken.delivery for taken in self._groups.unsettled()])
-                STREAM_BACKLOG.set((await self._bus.position()).backlog)
-            except TemporaryError as error:
-                _log.debug("cannot renew the claim on held signals", error=str(error))
+                await self._take_share()
+                self._problem = None
+                await asyncio.sleep(pause)
+            except (TemporaryError, PermanentError) as error:
+                self._problem = str(error)
+                _log.warning("cannot renew the leases", error=str(error))
+                await asyncio.sleep(min(1.0, pause))
+
+    async def _take_share(self) -> None:
+        stream = await self._bus.stream()
+        asked = time.monotonic()
+        shared = await self._store.share(stream.identity, self.name, self._bus.partitions, self._ttl)
+        self._trusted_until = asked + self._ttl.total_seconds() * _SAFETY
+        for number in [n for n, p in self._partitions.items() if n not in shared.kept or p.lost]:
+            await self._close(number)
+        for lease in shared.taken:
+            await self._open(lease)
+        for number in shared.kept:
+            if number not in self._partitions and number not in shared.release:
+                # ours by the books, but we could not open it: let it be taken anew
+                await self._store.release(Lease(stream.identity, number, -1, 0, (), {}), self.name)
+        for number in shared.release:
+            if (partition := self._partitions.get(number)) is not None:
+                await partition.drain(_GOODBYE)
+                await self._close(number)
+                await self._store.release(partition.lease, self.name)
+        PARTITIONS_OWNED.set(len(self._partitions))
+
+    async def _open(self, lease: Lease) -> None:
+        try:
+            reader = await self._bus.read(lease.partition, epoch=lease.epoch, after=lease.floor)
+        except TemporaryError:
+            await self._store.release(lease, self.name)
+            raise
+        _log.info("partition taken", partition=lease.partition, epoch=lease.epoch, after=lease.floor)
+        self._partitions[lease.partition] = Partition(
+            lease,
+            reader,
+            self._settings,
+            self._bus,
+            self._store,
+            self._starter,
+            self._resolver,
+            self._surroundings,
+            self._held,
+            may_act=self._may_act,
+        )
+
+    async def _close(self, number: int) -> None:
+        partition = self._partitions.pop(number)
+        _log.info("partition left", partition=number, epoch=partition.lease.epoch)
+        await partition.close()
+
+    # -- books ---------------------------------------------------------------------------------------
+
+    async def _audit(self) -> None:
+        """Measure the backlog. The owner of the first partition also looks whether messages of programs that
+        do not number theirs were discarded: while nothing waits, whatever is missing from the books was."""
+        before: tuple[int, int] | None = None
+        while True:
+            await asyncio.sleep(_AUDIT_INTERVAL)
+            try:
+                stream = await self._bus.stream()
+                backlog = await self._bus.backlog(self._bus.partitions)
+                STREAM_BACKLOG.set(sum(backlog.values()))
+                missing = None
+                if (
+                    0 in self._partitions
+                    and len(backlog) == self._bus.partitions
+                    and not any(backlog.values())
+                ):
+                    account = await self._store.account(stream.identity)
+                    missing = account.unaccounted(stream.last, 0)
+                if missing and (stream.last, missing) == before:  # seen twice: not just on its way
+                    _log.error("the stream discarded messages before they were read", number=missing)
+                    await self._store.discarded(stream.identity, missing)
+                    SIGNALS_DROPPED.inc(missing)
+                    SIGNAL_FATES.labels(SignalFate.DROPPED, FateReason.STREAM_LIMIT).inc(missing)
+                before = (stream.last, missing) if missing else None
+            except (TemporaryError, PermanentError) as error:
+                _log.debug("cannot look at the books", error=str(error))

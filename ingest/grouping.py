@@ -2,104 +2,142 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
-from cortexops.domain.correlation import Fate, key_of
+from cortexops.domain.correlation import Fate
+from cortexops.domain.links import LinkReason
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity
 from cortexops.settings import CorrelatorSettings
-from ingest.consumer import Taken
+from ingest.sighting import Sighting
 
 _REMEMBERED = 10_000  # keys
+_COMPANY = 0.5
+"""Seconds that a severe signal waits when others of its cluster are waiting too: what looks like many
+incidents may have one cause, and it may be the next to come."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """A signal, and the message that must be answered for it."""
+
+    sighting: Sighting
+    key: str
+    resource: ResourceRef  # workload, node or other object that it is about
+    sequence: int
+    stored_at: float
 
 
 @dataclass(slots=True)
 class Group:
-    """Signals of one key on their way to one workflow, and how far they have come."""
+    """Signals of one object that wait."""
 
     key: str
     resource: ResourceRef
     due: float
+    severe: bool = False
     taken: list[Taken] = field(default_factory=list)
+
+    @property
+    def urgency(self) -> tuple[int, float]:
+        """Sorts the most severe first, and of those the newest."""
+        worst = max(taken.sighting.severity.rank for taken in self.taken)
+        return -worst, -max(taken.sighting.started_at for taken in self.taken)
+
+
+@dataclass(slots=True)
+class Bundle:
+    """Signals on their way to one workflow, and how far they have come."""
+
+    key: str
+    resource: ResourceRef
+    taken: list[Taken] = field(default_factory=list)
+    linked: dict[str, ResourceRef] = field(default_factory=dict)  # objects whose trouble is part of this
+    reasons: dict[str, LinkReason] = field(default_factory=dict)  # of linked signals, by id
+    absorbs: dict[str, LinkReason] = field(default_factory=dict)  # keys of open incidents that are part of it
     fates: dict[str, Fate] | None = None  # decided
-    silent: set[int] = field(default_factory=set)  # sequences whose fate was counted at an earlier delivery
-    delivered: bool = False
+    due: float = 0.0
     tries: int = 0
+    failures: int = 0
+
+    def part(self, taken: list[Taken]) -> Bundle:
+        """A bundle of some of its signals."""
+        return Bundle(self.key, self.resource, taken, self.linked, self.reasons, self.absorbs)
 
 
 class Groups:
-    """Groups that wait for their window, and those that wait to be tried again."""
+    """Groups that wait for their window, and bundles that wait to be tried again."""
 
-    def __init__(self, settings: CorrelatorSettings, *, most_held: int) -> None:
-        """When half of `most_held` signals wait, no group waits any longer: a storm is not held in memory."""
+    def __init__(self, settings: CorrelatorSettings) -> None:
         self._window = settings.window_seconds
         word = settings.flush_severity
         least = Severity(word).rank if word != "never" else len(Severity)
         self._severe = frozenset(severity for severity in Severity if severity.rank >= least)
         self._open: dict[str, Group] = {}
-        self._again: list[Group] = []
-        self._leaving: list[Group] = []
-        self._sequences: set[int] = set()
-        self._flushed: OrderedDict[str, float] = OrderedDict()
-        self._press = most_held // 2
+        self._crowd: dict[str, int] = defaultdict(int)  # cluster → open groups
+        self._flushed: OrderedDict[str, float] = OrderedDict()  # key → until when it may not hurry
+        self._busy: dict[str, float] = {}  # cluster → until when a severe signal has company
+        self.again: list[Bundle] = []
 
-    @property
-    def held(self) -> int:
-        """Signals that are held and not settled."""
-        return len(self._sequences)
-
-    def add(self, taken: Taken, resource: ResourceRef, now: float) -> None:
-        """Put a signal into its group. One that is held already (delivered twice) is ignored."""
-        if taken.delivery.sequence in self._sequences:
-            return
-        self._sequences.add(taken.delivery.sequence)
-        key = key_of(resource)
-        group = self._open.get(key)
+    def add(self, taken: Taken, now: float) -> None:
+        """Put a signal into its group."""
+        group = self._open.get(taken.key)
         if group is None:
-            group = self._open[key] = Group(key, resource, now + self._window)
+            group = self._open[taken.key] = Group(taken.key, taken.resource, now + self._window)
+            self._crowd[taken.resource.cluster] += 1
         group.taken.append(taken)
-        # A severe signal hurries only the first group of its key: a storm of them must not become
-        # one Temporal signal per batch.
-        if taken.signal.severity in self._severe and now >= self._flushed.get(key, 0.0):
-            group.due = now
+        group.severe = group.severe or taken.sighting.severity in self._severe
 
-    def due(self, now: float) -> list[Group]:
-        """Groups whose time has come; they leave, their signals stay held until `settled`."""
-        pressed = self.held >= self._press
-        ready = [group for group in self._open.values() if pressed or group.due <= now]
-        for group in ready:
-            del self._open[group.key]
-            self._flushed[group.key] = now + self._window
-            self._flushed.move_to_end(group.key)
+    def due(self, now: float, *, pressed: bool = False) -> list[Group]:
+        """Groups whose time has come, the most severe and newest first; they leave.
+
+        A severe signal does not wait where nothing else is wrong, and not for long in company. It hurries
+        only the first group of its key, so that a storm does not become one Temporal signal per message.
+        `pressed`: nobody waits, a storm is not held in memory.
+        """
+        ready = [g for g in self._open.values() if pressed or self._when(g) <= now]
+        return sorted(map(self.take, ready, [now] * len(ready)), key=lambda group: group.urgency)
+
+    def _when(self, group: Group) -> float:
+        """When the group is due."""
+        cluster = group.resource.cluster
+        opened = group.due - self._window
+        if not group.severe or self._flushed.get(group.key, 0.0) > opened:
+            return group.due
+        alone = self._crowd[cluster] == 1 and self._busy.get(cluster, 0.0) <= opened
+        return opened if alone else min(group.due, opened + _COMPANY)
+
+    def take(self, group: Group, now: float) -> Group:
+        """This group leaves now."""
+        del self._open[group.key]
+        cluster = group.resource.cluster
+        self._crowd[cluster] -= 1
+        self._flushed[group.key] = self._busy[cluster] = now + self._window
+        self._flushed.move_to_end(group.key)
         while len(self._flushed) > _REMEMBERED:
             self._flushed.popitem(last=False)
-        ready.extend(group for group in self._again if group.due <= now)
-        self._again = [group for group in self._again if group.due > now]
-        self._leaving = ready
+        return group
+
+    def waiting(self, key: str) -> Group | None:
+        """The group of this key that still waits."""
+        return self._open.get(key)
+
+    def retries(self, now: float) -> list[Bundle]:
+        """Bundles to be tried again now; they leave."""
+        ready = [bundle for bundle in self.again if bundle.due <= now]
+        self.again = [bundle for bundle in self.again if bundle.due > now]
         return ready
 
     def next_due(self, now: float) -> float:
-        """Seconds until the next group is due, at most one."""
-        times = [group.due for group in (*self._open.values(), *self._again)]
+        """Seconds until something is due, at most one."""
+        times = [bundle.due for bundle in self.again]
+        times += [self._when(group) for group in self._open.values()]
         return max(0.0, min([1.0, *(time - now for time in times)]))
 
-    def again(self, group: Group, due: float) -> None:
-        """Try this group again at `due`."""
-        group.due = due
-        self._again.append(group)
-
-    def settled(self, taken: list[Taken]) -> None:
-        """These are answered for."""
-        self._sequences.difference_update(item.delivery.sequence for item in taken)
-
     def hurry(self) -> None:
-        """Let no group wait any longer."""
-        for group in (*self._open.values(), *self._again):
-            group.due = 0.0
-
-    def unsettled(self) -> list[Taken]:
-        """All signals that are held."""
-        groups = (*self._open.values(), *self._again, *self._leaving)
-        found = {t.delivery.sequence: t for group in groups for t in group.taken}
-        return [taken for sequence, taken in found.items() if sequence in self._sequences]
+        """Let nobody wait any longer."""
+        for group in self._open.values():
+            group.due = float("-inf")
+        for bundle in self.again:
+            bundle.due = 0.0

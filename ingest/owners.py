@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from cortexops.domain.errors import NotFound, PermanentError, TemporaryError
 from cortexops.domain.owners import CLIMBS, controller_of, guess_owner, guess_workload
 from cortexops.domain.resource import ResourceRef
-from cortexops.domain.signal import Signal
 from cortexops.ports.cluster import ReadableCluster
 from cortexops.telemetry import get_logger
 
@@ -25,6 +24,16 @@ DEFAULT_ENVIRONMENT = "production"  # of clusters that nobody described: the car
 
 _log = get_logger(__name__)
 V = TypeVar("V")
+
+
+class Complaint(Protocol):
+    """Something about one object, with the labels that may tell its owner."""
+
+    @property
+    def resource(self) -> ResourceRef: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
 
 
 class _Cache(Generic[V]):
@@ -70,7 +79,7 @@ class OwnerResolver:
         """The workload if no question is needed."""
         return resource if resource.kind not in CLIMBS else self._owners.get(resource.key)
 
-    async def workload(self, signal: Signal) -> ResourceRef:
+    async def workload(self, signal: Complaint) -> ResourceRef:
         """The workload (or node, or the object itself) that the signal is about."""
         resource = signal.resource
         if (known := self.cached(resource)) is not None:
@@ -82,12 +91,16 @@ class OwnerResolver:
         self._owners.put(resource.key, found, ttl)
         return found
 
-    async def workloads(self, signals: list[Signal]) -> list[ResourceRef]:
+    async def workloads(self, signals: Sequence[Complaint]) -> list[ResourceRef]:
         """Of many signals, each object asked about once, several at a time."""
-        unknown = {signal.resource.key: signal for signal in signals if self.cached(signal.resource) is None}
+        found = [self.cached(signal.resource) for signal in signals]
+        unknown = {s.resource.key: s for s, known in zip(signals, found, strict=True) if known is None}
         if unknown:
             await asyncio.gather(*(self.workload(signal) for signal in unknown.values()))
-        return [self.cached(signal.resource) or await self.workload(signal) for signal in signals]
+        return [
+            known or self.cached(signal.resource) or await self.workload(signal)
+            for signal, known in zip(signals, found, strict=True)
+        ]
 
     async def environment(self, resource: ResourceRef) -> str:
         """The namespace's label, else the cluster's environment, else `production`."""

@@ -1,39 +1,46 @@
-"""Decide, deliver, record, acknowledge: in this order, each group as far as it gets.
+"""Link, decide, deliver, absorb: each bundle as far as it gets.
 
-Whatever fails for an outage is tried again from where it stopped, and nothing is acknowledged before its fate
-is recorded. What fails for its own sake is tried a few times alone and then parked.
+Whatever fails for an outage is tried again from where it stopped. What fails for its own sake is tried a few
+times alone and then parked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+from cortexops.contracts.incident import Absorption
+from cortexops.domain.causes import Assignment
 from cortexops.domain.correlation import Fate, decide_group, fates_after_delivery, fold, is_heard
 from cortexops.domain.errors import PermanentError, TemporaryError
-from cortexops.domain.signal import FateReason, Signal, SignalFate, SignalStatus
-from cortexops.metrics import CORRELATION_LATENCY, SIGNAL_FATES
+from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
+from cortexops.metrics import CORRELATION_LATENCY
 from cortexops.ports.bus import SignalBus
 from cortexops.ports.store import IncidentStore
 from cortexops.settings import CorrelatorSettings
 from cortexops.telemetry import get_logger
-from ingest.consumer import Taken
-from ingest.grouping import Group, Groups
+from ingest.grouping import Bundle, Group, Groups, Taken
+from ingest.registry import Registry
 from ingest.starter import Starter
 
 _AT_ONCE = 32  # deliveries to Temporal
-_LONGEST_PAUSE = 30.0  # seconds between tries of a group
+_LONGEST_PAUSE = 30.0  # seconds between tries of a bundle
+_REMEMBERED = 50_000  # ids of signals, and pairs of absorbed and absorbing incidents
 _DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
 _UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
+_PARKED = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
 
 _log = get_logger(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Settler:
-    """Settles groups; what cannot be settled goes back to `groups`."""
+    """Settles one partition's groups; what cannot be settled goes back to `groups`."""
 
     def __init__(
         self,
@@ -42,185 +49,218 @@ class Settler:
         store: IncidentStore,
         starter: Starter,
         groups: Groups,
+        registry: Registry,
+        *,
+        answer: Callable[[Taken, Fate], None],
+        may_act: Callable[[], bool],
     ) -> None:
+        """`answer` is told the fate of each signal; `may_act` says whether the lease is still ours."""
         self._cooldown = timedelta(minutes=settings.cooldown_minutes)
-        self._max_deliver = settings.max_deliver
+        self._most_failures = settings.max_deliver
         self._bus = bus
         self._store = store
         self._starter = starter
         self._groups = groups
+        self._registry = registry
+        self._answer = answer
+        self._may_act = may_act
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._recent: OrderedDict[str, datetime] = OrderedDict()  # ids that a workflow heard of lately
+        self._absorbed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.problem: str | None = None
 
-    async def settle(self, groups: Sequence[Group]) -> None:
-        """Take each group as far as it goes now. Raises nothing for what the engines do."""
+    async def settle(self, groups: Sequence[Group], retries: Sequence[Bundle]) -> None:
+        """Take everything as far as it goes now. Raises nothing for what the engines do."""
         self.problem = None
-        decided = await self._decide(groups)
-        delivered = await asyncio.gather(*(self._deliver(group) for group in decided))
-        await self._record([group for group, done in zip(decided, delivered, strict=True) if done])
+        bundles = [*retries, *(await self._bundles(groups))]
+        decided = await self._decide(bundles)
+        done = await asyncio.gather(*(self._deliver(bundle) for bundle in decided))
+        for bundle, delivered in zip(decided, done, strict=True):
+            if delivered:
+                self._finish(bundle)
+
+    # -- link ----------------------------------------------------------------------------------------
+
+    async def _bundles(self, groups: Sequence[Group]) -> list[Bundle]:
+        """Groups by the incident that each of their signals belongs to."""
+        bundles: dict[str, Bundle] = {}
+        queue = list(groups)
+        assignments: dict[str, Assignment] = {}
+        while queue:
+            group = queue.pop(0)
+            cluster = group.resource.cluster
+            if cluster not in assignments:
+                assignments[cluster] = await self._assignment(cluster)
+            for taken in group.taken:
+                link = assignments[cluster].target(taken.key, taken.sighting.sign)
+                key = link.key if link else taken.key
+                bundle = bundles.get(key)
+                if bundle is None:
+                    resource = self._registry.resource(key) or taken.resource
+                    bundle = bundles[key] = Bundle(key, resource)
+                    if link and (cause := self._groups.waiting(key)) is not None:
+                        queue.append(self._groups.take(cause, time.monotonic()))
+                bundle.taken.append(taken)
+                if link:
+                    bundle.linked[taken.key] = taken.resource
+                    bundle.reasons[taken.sighting.id] = link.reason
+        for cluster, assignment in assignments.items():
+            await self._absorb(cluster, assignment, bundles)
+        for bundle in bundles.values():  # the cause's own signals speak first
+            bundle.taken.sort(key=lambda taken: taken.key != bundle.key)
+        return list(bundles.values())
+
+    async def _assignment(self, cluster: str) -> Assignment:
+        try:
+            return await self._registry.assignment(cluster)
+        except (TemporaryError, PermanentError) as error:
+            _log.warning("troubles are not linked", cluster=cluster, error=str(error))
+            return Assignment({}, {})
+
+    async def _absorb(self, cluster: str, assignment: Assignment, bundles: dict[str, Bundle]) -> None:
+        """Mark incidents that turned out to be part of another's."""
+        for key, link in assignment.whole.items():
+            if (key, link.key) in self._absorbed or not self._registry.is_open(key, cluster):
+                continue
+            part, cause = self._registry.resource(key), self._registry.resource(link.key)
+            if part is None or cause is None:
+                continue
+            bundle = bundles.setdefault(link.key, Bundle(link.key, cause))
+            bundle.linked[key] = part
+            bundle.absorbs[key] = link.reason
 
     # -- decide --------------------------------------------------------------------------------------
 
-    async def _decide(self, groups: Sequence[Group]) -> list[Group]:
-        fresh = [group for group in groups if group.fates is None]
-        done = [group for group in groups if group.fates is not None]
+    async def _decide(self, bundles: Sequence[Bundle]) -> list[Bundle]:
+        fresh = [bundle for bundle in bundles if bundle.fates is None]
+        done = [bundle for bundle in bundles if bundle.fates is not None]
         if not fresh:
             return done
-        keys = [group.key for group in fresh]
-        ids = list({taken.signal.id for group in fresh for taken in group.taken})
+        keys = [bundle.key for bundle in fresh]
+        ids = list({taken.sighting.id for bundle in fresh for taken in bundle.taken})
         try:
             open_keys = await self._store.open_keys(keys)
             ended = await self._store.last_ended(keys)
-            known = await self._store.known_signals(ids)
+            known = {**await self._store.known_signals(ids), **self._heard(ids)}
         except TemporaryError as error:
             self._postpone(fresh, error)
             return done
         except PermanentError as error:
             return done + await self._apart(fresh, error)
         now = datetime.now(UTC)
-        for group in fresh:
-            decision = decide_group(
-                [taken.signal for taken in group.taken],
-                open_incident=group.key in open_keys,
-                ended=ended.get(group.key),
+        for bundle in fresh:
+            bundle.fates = decide_group(
+                [taken.sighting for taken in bundle.taken],
+                open_incident=bundle.key in open_keys,
+                ended=ended.get(bundle.key),
                 known=known,
                 now=now,
                 cooldown=self._cooldown,
-            )
-            group.fates = decision.fates
-            for taken in group.taken:
-                recorded = known.get(taken.signal.id)
-                if taken.delivery.attempt > 1 and recorded and recorded >= taken.delivery.stored_at:
-                    group.silent.add(taken.delivery.sequence)  # died between recording and acknowledging
+            ).fates
         return done + fresh
 
-    async def _apart(self, groups: Sequence[Group], error: PermanentError) -> list[Group]:
+    def _heard(self, ids: Iterable[str]) -> dict[str, datetime]:
+        """Those that were delivered moments ago and may not be in the books yet."""
+        return {id_: self._recent[id_] for id_ in ids if id_ in self._recent}
+
+    async def _apart(self, bundles: Sequence[Bundle], error: PermanentError) -> list[Bundle]:
         """One of these makes the database refuse all: find it by asking for each alone."""
-        if len(groups) > 1:
-            return [group for one in groups for group in await self._decide([one])]
-        await self._refused(groups[0], error)
+        if len(bundles) > 1:
+            return [bundle for one in bundles for bundle in await self._decide([one])]
+        await self._refused(bundles[0], error)
         return []
 
     # -- deliver -------------------------------------------------------------------------------------
 
-    async def _deliver(self, group: Group) -> bool:
+    async def _deliver(self, bundle: Bundle) -> bool:
         """True when the workflow knows what it must."""
-        if group.delivered:
-            return True
-        assert group.fates is not None
-        fates = group.fates
-        signals = list({taken.signal.id: taken.signal for taken in group.taken}.values())
-        heard = [s for s in signals if is_heard(fates[s.id])]
-        ended = [s for s in signals if s.status is SignalStatus.RESOLVED and fates[s.id] != _DUPLICATE]
+        assert bundle.fates is not None
+        fates = bundle.fates
+        sightings = list({taken.sighting.id: taken.sighting for taken in bundle.taken}.values())
+        heard = [s for s in sightings if is_heard(fates[s.id])]
+        ended = [s for s in sightings if s.status is SignalStatus.RESOLVED and fates[s.id] != _DUPLICATE]
+        linked = tuple(bundle.linked.values())
         try:
             async with self._slots:
-                if any(signal.status is SignalStatus.FIRING for signal in heard):
-                    started = await self._starter.deliver(group.key, group.resource, fold(heard))
-                    group.fates = fates_after_delivery(fates, started)
-                elif ended:  # news of an end never starts an incident
-                    running = await self._starter.add(group.key, fold(ended))
+                if not self._may_act():
+                    raise TemporaryError("the lease of the partition is not renewed")
+                if any(sighting.status is SignalStatus.FIRING for sighting in heard):
+                    told = [sighting.signal() for sighting in fold(heard)]
+                    started = await self._starter.deliver(bundle.key, bundle.resource, told, linked)
+                    bundle.fates = fates_after_delivery(fates, started)
+                elif ended or linked:  # news of an end never starts an incident
+                    news = [sighting.signal() for sighting in fold(ended)]
+                    running = await self._starter.add(bundle.key, news, linked)
                     fate = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT) if running else _UNKNOWN
-                    group.fates = {**fates, **{signal.id: fate for signal in ended}}
+                    bundle.fates = {**fates, **{sighting.id: fate for sighting in ended}}
+                for key, reason in bundle.absorbs.items():
+                    await self._starter.absorb(key, Absorption(into_key=bundle.key, reason=reason))
+                    _remember(self._absorbed, (key, bundle.key), None)
         except TemporaryError as error:
-            self._postpone([group], error)
+            self._postpone([bundle], error)
             return False
         except PermanentError as error:
-            await self._refused(group, error)
+            await self._refused(bundle, error)
             return False
-        group.delivered = True
         return True
 
-    # -- record and acknowledge ----------------------------------------------------------------------
-
-    async def _record(self, groups: Sequence[Group]) -> None:
-        if not groups:
-            return
-        told: list[tuple[Taken, Fate, str]] = []
-        for group in groups:
-            told.extend((taken, fate, group.key) for taken, fate in _told(group))
-        rows: dict[str, tuple[Signal, Fate, str]] = {}
-        for taken, fate, key in told:
-            rows.setdefault(taken.signal.id, (taken.signal, fate, key))
-        try:
-            if rows:
-                await self._store.record_fates(list(rows.values()))
-        except TemporaryError as error:
-            self._postpone(groups, error)
-            return
-        except PermanentError as error:
-            if len(groups) > 1:
-                for group in groups:
-                    await self._record([group])
-            else:
-                await self._refused(groups[0], error)
-            return
-        now = time.time()
-        for fate, number in Counter(fate for _, fate, _ in told).items():
-            SIGNAL_FATES.labels(fate.fate, fate.reason).inc(number)
-        for taken, fate, _ in told:
+    def _finish(self, bundle: Bundle) -> None:
+        """Every signal has its fate; of copies of one signal the first has it, the rest are duplicates."""
+        assert bundle.fates is not None
+        now, moment = time.time(), datetime.now(UTC)
+        seen: set[str] = set()
+        for taken in bundle.taken:
+            id_ = taken.sighting.id
+            fate = _DUPLICATE if id_ in seen else bundle.fates[id_]
+            seen.add(id_)
             if is_heard(fate):
-                CORRELATION_LATENCY.observe(max(0.0, now - taken.delivery.stored_at.timestamp()))
-        await self._acknowledge([taken for group in groups for taken in group.taken])
-
-    async def _acknowledge(self, taken: list[Taken]) -> None:
-        self._groups.settled(taken)
-        try:
-            await self._bus.ack([item.delivery for item in taken])
-        except TemporaryError as error:  # they come again, and their fates are known then
-            _log.info("acknowledgements lost", number=len(taken), error=str(error))
+                CORRELATION_LATENCY.observe(max(0.0, now - taken.stored_at))
+                _remember(self._recent, id_, moment)
+                self._registry.delivered(bundle.key)
+                if taken.key != bundle.key and fate.fate is SignalFate.MERGED:
+                    fate = Fate(SignalFate.MERGED, FateReason(bundle.reasons[id_].value))
+            taken.key, own = bundle.key, taken.key
+            self._registry.settled(own)
+            self._answer(taken, fate)
 
     # -- what went wrong -----------------------------------------------------------------------------
 
-    def _postpone(self, groups: Sequence[Group], error: TemporaryError) -> None:
+    def _postpone(self, bundles: Sequence[Bundle], error: TemporaryError) -> None:
         self.problem = str(error)
         now = time.monotonic()
-        for group in groups:
-            pause = min(_LONGEST_PAUSE, error.delay.total_seconds() * 2**group.tries)
-            group.tries = min(group.tries + 1, 10)
-            self._groups.again(group, now + pause)
-        _log.warning("signals are held", groups=len(groups), error=str(error))
+        for bundle in bundles:
+            pause = min(_LONGEST_PAUSE, error.delay.total_seconds() * 2**bundle.tries)
+            bundle.tries = min(bundle.tries + 1, 10)
+            bundle.due = now + pause
+            self._groups.again.append(bundle)
+        _log.warning("signals are held", bundles=len(bundles), error=str(error))
 
-    async def _refused(self, group: Group, error: PermanentError) -> None:
-        """Halve the group until what is refused stands alone; that is tried again later, then parked."""
-        if len(group.taken) > 1:
-            middle = len(group.taken) // 2
-            for part in (group.taken[:middle], group.taken[middle:]):
-                half = Group(group.key, group.resource, 0.0, part)
-                self._groups.again(half, 0.0)
+    async def _refused(self, bundle: Bundle, error: PermanentError) -> None:
+        """Halve the bundle until what is refused stands alone; that is tried again later, then parked."""
+        if len(bundle.taken) > 1:
+            middle = len(bundle.taken) // 2
+            for part in (bundle.taken[:middle], bundle.taken[middle:]):
+                self._groups.again.append(bundle.part(part))
             return
-        (taken,) = group.taken
-        self._groups.settled([taken])
-        delivery = taken.delivery
-        try:
-            if delivery.attempt < self._max_deliver:
-                await self._bus.nak([delivery], timedelta(seconds=min(60, 2**delivery.attempt)))
+        bundle.failures += 1
+        if bundle.failures < self._most_failures and bundle.taken:
+            bundle.due = time.monotonic() + min(60, 2**bundle.failures)
+            bundle.fates = None
+            self._groups.again.append(bundle)
+            return
+        for taken in bundle.taken:
+            _log.error("signal parked: it keeps failing", signal=taken.sighting.id, error=str(error))
+            raw = taken.sighting.text.encode()
+            try:
+                await self._bus.park(raw, FateReason.KEEPS_FAILING, taken.sighting.source, str(error))
+            except TemporaryError as lost:
+                self._postpone([bundle], lost)
                 return
-            _log.error("signal parked: it keeps failing", signal=taken.signal.id, error=str(error))
-            raw = taken.signal.model_dump_json().encode()
-            await self._bus.park(raw, FateReason.KEEPS_FAILING, taken.signal.source, str(error))
-            await self._bus.term([delivery])
-        except TemporaryError as lost:  # the server delivers it again by itself
-            _log.info("could not answer for a failing signal", error=str(lost))
-            return
-        fate = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
-        SIGNAL_FATES.labels(fate.fate, fate.reason).inc()
-        try:
-            await self._store.record_fates([(taken.signal, fate, group.key)])
-        except (TemporaryError, PermanentError) as unrecorded:
-            _log.warning("fate not recorded", signal=taken.signal.id, error=type(unrecorded).__name__)
+            self._registry.settled(taken.key)
+            self._answer(taken, _PARKED)
 
 
-def _told(group: Group) -> list[tuple[Taken, Fate]]:
-    """Each delivery with the fate to be counted: of copies of one signal the first has the signal's fate."""
-    assert group.fates is not None
-    seen: set[str] = set()
-    told: list[tuple[Taken, Fate]] = []
-    for taken in group.taken:
-        signal_id = taken.signal.id
-        if signal_id in seen:
-            if taken.delivery.attempt == 1:
-                told.append((taken, _DUPLICATE))
-        elif taken.delivery.sequence not in group.silent:
-            told.append((taken, group.fates[signal_id]))
-        seen.add(signal_id)
-    return told
+def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:
+    kept[key] = value
+    if len(kept) > _REMEMBERED:
+        kept.popitem(last=False)

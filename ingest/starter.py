@@ -21,8 +21,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cortexops.adapters.temporal import connect
 from cortexops.contracts.incident import (
+    ABSORB,
     ADD_SIGNALS,
     INCIDENT_WORKFLOW,
+    Absorption,
     IncidentInput,
     IncidentLimits,
     SignalBatch,
@@ -47,13 +49,23 @@ class Starter(Protocol):
     """Brings signals to workflows. Raises `TemporaryError` when Temporal is away, `PermanentError` when it
     refuses these very signals."""
 
-    async def deliver(self, key: str, resource: ResourceRef, signals: Sequence[Signal]) -> bool:
-        """Start the workflow of the key with these signals, or add them to the running one.
-        True when one was started."""
+    async def deliver(
+        self,
+        key: str,
+        resource: ResourceRef,
+        signals: Sequence[Signal],
+        linked: Sequence[ResourceRef] = (),
+    ) -> bool:
+        """Start the workflow of the key with these signals, or add them to the running one; `linked` are
+        objects whose trouble is part of it. True when one was started."""
         ...
 
-    async def add(self, key: str, signals: Sequence[Signal]) -> bool:
+    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
         """Add to a running workflow only; False when there is none."""
+        ...
+
+    async def absorb(self, key: str, absorption: Absorption) -> bool:
+        """Tell a running workflow that its incident is part of another; False when there is none."""
         ...
 
     async def health(self) -> str | None: ...
@@ -73,8 +85,12 @@ def limits_of(settings: IncidentSettings) -> IncidentLimits:
     )
 
 
-def batches(signals: Sequence[Signal]) -> Iterator[SignalBatch]:
-    """In order, at most 200 signals and half a MiB each. Raises `PermanentError` for one signal beyond."""
+def batches(signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> Iterator[SignalBatch]:
+    """In order, at most 200 signals and half a MiB each; the linked objects go with the first.
+
+    Raises `PermanentError` for one signal beyond.
+    """
+    rest = tuple(linked[:MOST_DELIVERED])
     part: list[Signal] = []
     size = 0
     for signal in signals:
@@ -82,12 +98,12 @@ def batches(signals: Sequence[Signal]) -> Iterator[SignalBatch]:
         if length > LARGEST_BATCH:
             raise PermanentError(f"signal {signal.id} is too large for a workflow ({length} bytes)")
         if part and (len(part) == MOST_DELIVERED or size + length > LARGEST_BATCH):
-            yield SignalBatch(signals=tuple(part))
-            part, size = [], 0
+            yield SignalBatch(signals=tuple(part), linked=rest)
+            part, size, rest = [], 0, ()
         part.append(signal)
         size += length
-    if part:
-        yield SignalBatch(signals=tuple(part))
+    if part or rest:
+        yield SignalBatch(signals=tuple(part), linked=rest)
 
 
 class TemporalStarter:
@@ -113,14 +129,20 @@ class TemporalStarter:
                     self._client = await connect(self._settings.temporal, identity="cortexops-correlator")
         return self._client
 
-    async def deliver(self, key: str, resource: ResourceRef, signals: Sequence[Signal]) -> bool:
+    async def deliver(
+        self,
+        key: str,
+        resource: ResourceRef,
+        signals: Sequence[Signal],
+        linked: Sequence[ResourceRef] = (),
+    ) -> bool:
         client = await self._connected()
         argument = IncidentInput(
             resource=resource, environment=await self._environment_of(resource), limits=self._limits
         )
         payload = await self._encoded(client, argument)
         started = False
-        for batch in batches(signals):
+        for batch in batches(signals, linked):
             request = SignalWithStartWorkflowExecutionRequest(
                 namespace=client.namespace,
                 workflow_id=key,
@@ -143,25 +165,34 @@ class TemporalStarter:
             started = started or answer.started
         return started
 
-    async def add(self, key: str, signals: Sequence[Signal]) -> bool:
+    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
+        for batch in batches(signals, linked):
+            if not await self._signal(key, ADD_SIGNALS, batch):
+                return False
+        return True
+
+    async def absorb(self, key: str, absorption: Absorption) -> bool:
+        return await self._signal(key, ABSORB, absorption)
+
+    async def _signal(self, key: str, name: str, argument: Any) -> bool:
+        """False when no such workflow runs."""
         client = await self._connected()
-        for batch in batches(signals):
-            request = SignalWorkflowExecutionRequest(
-                namespace=client.namespace,
-                workflow_execution=WorkflowExecution(workflow_id=key),
-                signal_name=ADD_SIGNALS,
-                input=await self._encoded(client, batch),
-                identity=client.identity,
-                request_id=str(uuid.uuid4()),
+        request = SignalWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=key),
+            signal_name=name,
+            input=await self._encoded(client, argument),
+            identity=client.identity,
+            request_id=str(uuid.uuid4()),
+        )
+        try:
+            await client.workflow_service.signal_workflow_execution(
+                request, retry=False, timeout=_RPC_TIMEOUT
             )
-            try:
-                await client.workflow_service.signal_workflow_execution(
-                    request, retry=False, timeout=_RPC_TIMEOUT
-                )
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in str(error).lower():
-                    return False
-                raise _failure(error) from None
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in str(error).lower():
+                return False
+            raise _failure(error) from None
         return True
 
     @staticmethod

@@ -61,15 +61,18 @@ async def correlator(wiring: Wiring, components: Components, urls: dict[str, str
     from ingest.correlator import Correlator
     from ingest.owners import OwnerResolver
     from ingest.starter import TemporalStarter
+    from ingest.surroundings import SurroundingsReader
 
     settings = wiring.settings
+    readers = await wiring.readers()
     resolver = OwnerResolver(
-        await wiring.readers(),
+        readers,
         environments={cluster.name: cluster.environment for cluster in settings.clusters},
         environment_label=settings.environment_label,
     )
     starter = TemporalStarter(settings, resolver.environment)
-    return [Correlator(settings, await wiring.bus(), await wiring.store(), starter, resolver)]
+    surroundings = SurroundingsReader(readers)
+    return [Correlator(settings, await wiring.bus(), await wiring.store(), starter, resolver, surroundings)]
 
 
 async def orchestrate(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:

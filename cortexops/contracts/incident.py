@@ -8,12 +8,14 @@ from pydantic import AwareDatetime
 
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote, VoteRefusal
 from cortexops.domain.incident import IncidentState, Reason
+from cortexops.domain.links import LinkReason
 from cortexops.domain.resource import Frozen, ResourceRef
 from cortexops.domain.signal import Signal
 from cortexops.domain.verification import Limits
 
 INCIDENT_WORKFLOW = "IncidentWorkflow"
 ADD_SIGNALS = "add_signals"
+ABSORB = "absorb"
 VOTE = "vote"
 STATUS = "status"
 
@@ -47,6 +49,17 @@ class SignalBatch(Frozen):
     """Signals for a running incident: new evidence, or the news that some have stopped firing."""
 
     signals: tuple[Signal, ...]
+    linked: tuple[ResourceRef, ...] = ()
+    """Objects whose trouble is part of this incident."""
+
+
+class Absorption(Frozen):
+    """Tells a running incident that it is part of another, which goes on in its place."""
+
+    into_key: str
+    into_id: str = ""
+    reason: LinkReason
+    detail: str = ""
 
 
 class VoteResult(Frozen):

@@ -6,9 +6,9 @@ is I/O, the decision is here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from cortexops.domain.ids import incident_key
 from cortexops.domain.incident import IncidentState
@@ -68,6 +68,25 @@ class EndedIncident(NamedTuple):
     ended_at: datetime
 
 
+class Report(Protocol):
+    """As much of a signal as these decisions need."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def status(self) -> SignalStatus: ...
+
+    @property
+    def severity(self) -> Severity: ...
+
+
+R = TypeVar("R", bound=Report)
+
+
 class Fate(NamedTuple):
     """What is to become of a signal, and why."""
 
@@ -83,7 +102,7 @@ class GroupDecision(NamedTuple):
 
 
 def decide_group(
-    signals: list[Signal],
+    signals: Sequence[Report],
     *,
     open_incident: bool,
     ended: EndedIncident | None,
@@ -131,13 +150,13 @@ MOST_DELIVERED = 200
 """Series of one group that a workflow hears of; a storm is folded before it gets there."""
 
 
-def fold(signals: list[Signal], most: int = MOST_DELIVERED) -> list[Signal]:
+def fold(signals: list[R], most: int = MOST_DELIVERED) -> list[R]:
     """What a workflow needs of a big group: of each series the first signal that fires and the last that has
     ended, of at most `most` series each, the most severe first. Order of arrival is kept."""
     if len(signals) <= most:
         return signals
-    firing: dict[str, Signal] = {}
-    ended: dict[str, Signal] = {}
+    firing: dict[str, R] = {}
+    ended: dict[str, R] = {}
     for signal in signals:
         if signal.status is SignalStatus.FIRING:
             firing.setdefault(signal.fingerprint, signal)

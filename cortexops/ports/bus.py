@@ -1,9 +1,14 @@
-"""The bus between those who report signals and the correlator: a stream that survives both."""
+"""The bus between those who report signals and the correlators: a stream that survives both.
+
+The stream is divided into partitions. What belongs together is in one partition, each partition is read in
+order by one owner at a time, and the owner itself remembers how far it has come: the bus is told only so
+that its figures are right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from cortexops.domain.errors import TemporaryError
@@ -19,33 +24,38 @@ class NotAllStored(TemporaryError):
         self.stored = tuple(stored)
 
 
-class Delivery(NamedTuple):
-    """One message as the stream hands it out. `token` is what the acknowledgement is addressed to."""
+class Place(NamedTuple):
+    """Where a message stands in what one publisher sent: a jump tells how many signals were discarded."""
+
+    publisher: str
+    message: int  # messages that the publisher sent before this one
+    signal: int  # signals in them
+
+
+class Envelope(NamedTuple):
+    """One message as the stream hands it out: one signal, or an array of them."""
 
     data: bytes
     sequence: int  # position in the stream
-    delivery: int  # position in what this consumer was handed, redeliveries included
-    attempt: int  # 1 for the first delivery of this message
-    stored_at: datetime  # when the stream accepted it
-    counted: bool  # whether the publisher has counted it as ingested
-    token: str
+    stored_at: float  # Unix time at which the stream accepted it
+    place: Place | None  # None for other programs' messages
+    behind: int  # messages of the partition that nobody has been handed yet
 
 
-class ConsumerPosition(NamedTuple):
-    """How far the consumer has come, as the server knows it."""
+class StreamState(NamedTuple):
+    """The stream as a whole. `identity` changes when the stream is made anew and positions begin again."""
 
-    sequence: int  # stream position of the newest message that was handed out
-    delivery: int
-    first_kept: int  # oldest position that the stream still holds
-    backlog: int  # messages nobody has been handed yet
+    identity: str
+    first: int  # oldest position that is still kept; all before it is gone
+    last: int  # newest position
 
 
 class SignalSink(Protocol):
     """Where signals go in. Raises `TemporaryError` when the stream cannot take them now."""
 
     async def publish(self, signals: Sequence[Signal]) -> list[bool]:
-        """Store the signals; returns once the stream has all of them. For each: whether it was a duplicate
-        within the deduplication window. Raises `NotAllStored` when the answer for some is missing."""
+        """Store the signals; returns once the stream has all of them. For each: whether it came in a message
+        that the stream has already. Raises `NotAllStored` when the answer for some is missing."""
         ...
 
     async def park(self, raw: bytes, reason: FateReason, source: str, detail: str = "") -> None:
@@ -59,35 +69,35 @@ class SignalSink(Protocol):
     async def close(self) -> None: ...
 
 
+class PartitionReader(Protocol):
+    """Reads one partition in order, each message once."""
+
+    async def fetch(self, most: int, wait: timedelta) -> list[Envelope]:
+        """At most `most` messages; empty when none came within `wait`. Raises `TemporaryError`."""
+        ...
+
+    async def done(self, sequence: int) -> None:
+        """Everything up to this position is answered for. Never raises: it is for the bus's figures."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class SignalBus(SignalSink, Protocol):
-    """Both ends. Several processes may consume at once: each message goes to one of them."""
+    """Both ends."""
 
-    async def subscribe(self, *, ack_wait: timedelta, most_unacknowledged: int) -> ConsumerPosition:
-        """Create or update the durable consumer and begin to receive. Must be called before `fetch`."""
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
         ...
 
-    async def unsubscribe(self) -> None:
-        """Receive no more, and give back at once what was received but not fetched."""
+    async def stream(self) -> StreamState: ...
+
+    async def read(self, partition: int, *, epoch: int, after: int) -> PartitionReader:
+        """Read the partition from behind position `after`, or from behind what an earlier epoch's reader has
+        reported done, if that is further. Readers of earlier epochs are cut off."""
         ...
 
-    async def fetch(self, most: int, wait: timedelta) -> list[Delivery]:
-        """At most `most` messages; empty when none came within `wait`."""
+    async def backlog(self, partitions: int) -> dict[int, int]:
+        """Messages of each partition that are not reported done, for those that have a reader."""
         ...
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Never deliver these again."""
-        ...
-
-    async def nak(self, deliveries: Sequence[Delivery], delay: timedelta) -> None:
-        """Deliver these again, not before `delay`."""
-        ...
-
-    async def term(self, deliveries: Sequence[Delivery]) -> None:
-        """Never deliver these again, because they cannot be processed."""
-        ...
-
-    async def still_working(self, deliveries: Sequence[Delivery]) -> None:
-        """Start the redelivery timer of these anew."""
-        ...
-
-    async def position(self) -> ConsumerPosition: ...

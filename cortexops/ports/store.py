@@ -19,7 +19,9 @@ from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.ledger import LedgerRow, LedgerState
 from cortexops.domain.message import Message
 from cortexops.domain.postmortem import Postmortem, PostmortemState
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal
+from cortexops.ports.partitions import PartitionStore
 
 
 class SignalRecord(NamedTuple):
@@ -89,13 +91,13 @@ class IncidentStore(Protocol):
         """Which of these keys have an incident that has not ended."""
         ...
 
-    async def record_fates(self, records: Sequence[tuple[Signal, Fate, str]]) -> None:
-        """(signal, fate, incident key) of a batch. The first recorded fate of a signal stays, except that a
-        later incident's STARTED or MERGED of a signal that fires on is added as a further row."""
-        ...
-
     async def known_signals(self, ids: Sequence[str]) -> dict[str, datetime]:
         """When each of these signals' fate was last recorded."""
+        ...
+
+    async def open_signals(self, cluster: str) -> dict[str, tuple[ResourceRef, list[str]]]:
+        """Key of each open incident of a cluster → what it is about, and some of the signals (as JSON text)
+        that it was opened with."""
         ...
 
     async def signal(self, signal_id: str) -> SignalRecord | None: ...
@@ -195,7 +197,9 @@ class Outbox(Protocol):
         ...
 
 
-class Store(IncidentStore, AuditStore, LedgerStore, ApprovalStore, PostmortemStore, Outbox, Protocol):
+class Store(
+    PartitionStore, IncidentStore, AuditStore, LedgerStore, ApprovalStore, PostmortemStore, Outbox, Protocol
+):
     """All of it; the adapter is one class over one connection pool."""
 
     async def health(self) -> str | None: ...

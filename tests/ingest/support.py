@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
+from cortexops.contracts.incident import Absorption
 from cortexops.domain.errors import CortexError
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal, SignalStatus, signal_type
@@ -59,7 +60,7 @@ def webhook(*alerts: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(nats_url: str = "nats://127.0.0.1:4222", **sections: Any) -> Settings:
-    correlator = {"window_seconds": 0.05, "ack_wait_seconds": 2, **sections.pop("correlator", {})}
+    correlator = {"window_seconds": 0.05, "lease_seconds": 2, **sections.pop("correlator", {})}
     nats = {"url": nats_url, "max_bytes": 64 * 1024**2, **sections.pop("nats", {})}
     return Settings(nats=nats, correlator=correlator, **sections)
 
@@ -71,6 +72,8 @@ class RecordingStarter:
         self.running: set[str] = set()
         self.started: list[str] = []
         self.told: list[tuple[str, list[Signal]]] = []
+        self.linked: dict[str, set[str]] = {}
+        self.absorbed: dict[str, Absorption] = {}
         self.failure: CortexError | None = None
         self.failures: dict[str, CortexError] = {}  # by signal name
 
@@ -81,8 +84,11 @@ class RecordingStarter:
             if one.name in self.failures:
                 raise self.failures[one.name]
 
-    async def deliver(self, key: str, resource: ResourceRef, signals: Sequence[Signal]) -> bool:
+    async def deliver(
+        self, key: str, resource: ResourceRef, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()
+    ) -> bool:
         self._check(signals)
+        self.linked.setdefault(key, set()).update(str(one) for one in linked)
         self.told.append((key, list(signals)))
         fresh = key not in self.running
         if fresh:
@@ -90,11 +96,20 @@ class RecordingStarter:
             self.started.append(key)
         return fresh
 
-    async def add(self, key: str, signals: Sequence[Signal]) -> bool:
+    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
         self._check(signals)
         if key not in self.running:
             return False
         self.told.append((key, list(signals)))
+        self.linked.setdefault(key, set()).update(str(one) for one in linked)
+        return True
+
+    async def absorb(self, key: str, absorption: Absorption) -> bool:
+        self._check([])
+        self.absorbed[key] = absorption
+        if key not in self.running:
+            return False
+        self.running.discard(key)
         return True
 
     async def health(self) -> str | None:

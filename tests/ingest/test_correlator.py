@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from nats.js import JetStreamContext
+
 from cortexops.adapters.nats import JetStreamBus
-from cortexops.domain.correlation import EndedIncident
+from cortexops.domain.correlation import EndedIncident, Fate
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.incident import IncidentState
 from cortexops.domain.signal import FateReason, Severity, SignalFate, SignalStatus
-from cortexops.ports.store import IncidentStore
+from cortexops.ports.store import Store
 from ingest.accept import accept
 from ingest.correlator import Correlator
 from ingest.owners import OwnerResolver
@@ -40,7 +42,7 @@ class Rig:
             correlator = Correlator(
                 self.settings,
                 bus,
-                cast(IncidentStore, self.store),
+                cast(Store, self.store),
                 self.starter,
                 OwnerResolver({}),
                 **options,
@@ -54,9 +56,13 @@ class Rig:
     def fates(self) -> list[tuple[SignalFate, FateReason]]:
         return [tuple(fate) for _, fate, _ in self.store.rows]  # type: ignore[misc]
 
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self.bus._connection.client.jetstream()
+
     async def unacknowledged(self) -> int:
-        info = await self.bus._client.jetstream().consumer_info("TELEMETRY", "correlator")
-        return (info.num_ack_pending or 0) + (info.num_pending or 0)
+        """Messages that no reader has reported done."""
+        return sum((await self.bus.backlog(self.bus.partitions)).values())
 
 
 @asynccontextmanager
@@ -87,45 +93,44 @@ async def test_a_critical_signal_does_not_wait_for_the_window(nats_server: NatsE
         assert world.starter.started == ["incident:test:shop:Deployment:db"]
 
 
-async def test_a_correlator_that_died_before_acknowledging_causes_no_second_incident(
+async def test_a_correlator_that_died_before_recording_causes_no_second_incident(
     nats_server: NatsEngine,
 ) -> None:
     before = totals()
-    async with rig(nats_server, correlator={"ack_wait_seconds": 1.1}) as world:
+    async with rig(nats_server, correlator={"lease_seconds": 2}) as world:
         await accept(world.bus, [signal("A"), signal("B")])
-        async with await JetStreamBus.connect(world.settings.nats) as dying:
-
-            async def no_ack(_: Any) -> None:
-                raise asyncio.CancelledError
-
-            dying.ack = no_ack  # type: ignore[method-assign, assignment]  # killed between recording and acknowledging
-            store = cast(IncidentStore, world.store)
-            correlator = Correlator(world.settings, dying, store, world.starter, OwnerResolver({}))
-            await correlator.start()
-            await eventually(lambda: len(world.store.rows) == 2)
-            for task in correlator._tasks:
+        async with await JetStreamBus.connect(world.settings.nats) as bus:
+            store = cast(Store, world.store)
+            dying = Correlator(world.settings, bus, store, world.starter, OwnerResolver({}))
+            world.store.recording_failures = [FAST] * 1000  # what it delivers is not written down
+            await dying.start()
+            await eventually(lambda: world.starter.started == [API])
+            for task in dying._tasks:  # killed: nothing is given back
                 task.cancel()
-            await asyncio.gather(*correlator._tasks, return_exceptions=True)
-        rows = len(world.store.rows)
+            await asyncio.gather(*dying._tasks, return_exceptions=True)
+            for partition in dying._partitions.values():
+                await partition.close()
+        assert world.store.rows == []
+        world.store.recording_failures = []
         async with world.correlator():
-            await asyncio.sleep(1.3)
+            await eventually(lambda: len(world.store.rows) == 2)
+            await asyncio.sleep(0.1)
             assert await world.unacknowledged() == 0
         assert world.starter.started == [API]
-        assert len(world.store.rows) == rows
-        assert since(before) == {"ingested": 2, "started": 1, "merged": 1}
+        assert since(before) == {"ingested": 2, "merged": 2}
 
 
 async def test_while_temporal_or_the_database_is_away_signals_are_held_and_then_settled(
     nats_server: NatsEngine,
 ) -> None:
     async with (
-        rig(nats_server, correlator={"ack_wait_seconds": 1.1}) as world,
+        rig(nats_server, correlator={"lease_seconds": 2}) as world,
         world.correlator() as correlator,
     ):
         world.starter.failure = FAST
         await accept(world.bus, [signal("A")])
         await eventually(lambda: correlator.healthy() is not None)
-        await asyncio.sleep(1.5)  # longer than the redelivery timer: what is held stays ours
+        await asyncio.sleep(2.5)  # longer than a lease: what is held stays ours
         assert world.store.rows == []
         assert await world.unacknowledged() == 1
         world.starter.failure, world.store.failure = None, FAST
@@ -145,15 +150,7 @@ async def test_what_was_delivered_is_not_sent_again_because_the_database_was_awa
     nats_server: NatsEngine,
 ) -> None:
     async with rig(nats_server) as world:
-        original = world.store.record_fates
-        failures = [FAST, FAST]
-
-        async def flaky(records: Any) -> None:
-            if failures:
-                raise failures.pop()
-            await original(records)
-
-        world.store.record_fates = flaky  # type: ignore[method-assign]
+        world.store.recording_failures = [FAST, FAST]
         async with world.correlator():
             await accept(world.bus, [signal("A")])
             await eventually(lambda: len(world.store.rows) == 1)
@@ -168,7 +165,7 @@ async def test_a_poison_signal_is_parked_with_its_reason_and_holds_up_nobody(nat
         await eventually(lambda: len(world.store.rows) == 4)
         assert (SignalFate.PARKED, FateReason.KEEPS_FAILING) in world.fates()
         assert sorted(world.starter.started) == [API, API.replace(":api", ":web")]
-        parked = await world.bus._client.jetstream().get_msg("TELEMETRY_PARKED", 1)
+        parked = await world.jetstream.get_msg("TELEMETRY_PARKED", 1)
         assert parked.headers is not None
         assert parked.headers["Cortex-Reason"] == "keeps_failing"
         assert "too large" in parked.headers["Cortex-Detail"]
@@ -177,11 +174,14 @@ async def test_a_poison_signal_is_parked_with_its_reason_and_holds_up_nobody(nat
         assert await world.unacknowledged() == 0
 
 
-async def test_a_row_that_the_database_refuses_takes_no_other_with_it(nats_server: NatsEngine) -> None:
+async def test_a_message_that_the_database_refuses_takes_no_other_with_it(nats_server: NatsEngine) -> None:
     async with rig(nats_server, correlator={"max_deliver": 1}) as world, world.correlator():
         world.store.refuses = "Bad"
-        await accept(world.bus, [signal("A"), signal("Bad"), signal("C", object_name="web")])
+        for one in (signal("A"), signal("Bad"), signal("C", object_name="web")):
+            await accept(world.bus, [one])
         await eventually(lambda: len(world.store.rows) == 2)
+        parked = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
+        await eventually(lambda: world.store.counts[parked] == 1)
         await asyncio.sleep(0.2)
         assert await world.unacknowledged() == 0
 
@@ -189,7 +189,7 @@ async def test_a_row_that_the_database_refuses_takes_no_other_with_it(nats_serve
 async def test_undecodable_messages_are_parked_and_counted(nats_server: NatsEngine) -> None:
     before = totals()
     async with rig(nats_server) as world, world.correlator():
-        stream = world.bus._client.jetstream()
+        stream = world.jetstream
         foreign = signal("Foreign").model_copy(update={"id": "", "fingerprint": ""})
         for data in (b"not json", signal(namespace="").model_dump_json().encode(), b"\xff" * 10):
             await stream.publish("telemetry.x.y", data)
@@ -259,9 +259,9 @@ async def test_what_the_stream_discarded_unread_is_counted_once(nats_server: Nat
         async with world.correlator():
             await accept(world.bus, [signal("First")])
             await eventually(lambda: len(world.store.rows) == 1)
-        storm = [signal(f"Alert{n}") for n in range(400)]
-        await accept(world.bus, storm)
-        kept = (await world.bus._client.jetstream().stream_info("TELEMETRY")).state.messages
+        for n in range(400):
+            await accept(world.bus, [signal(f"Alert{n}")])
+        kept = (await world.jetstream.stream_info("TELEMETRY")).state.messages
         assert kept < 300
         for _ in range(2):  # a restart does not count it again
             async with world.correlator():

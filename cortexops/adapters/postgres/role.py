@@ -41,10 +41,11 @@ BEGIN
     END IF;
     EXECUTE 'GRANT USAGE ON SCHEMA ' || place || ' TO cortexops_app';
     GRANT SELECT ON audit_heads TO cortexops_app;
-    GRANT SELECT, INSERT ON audit_events, policy_violations, signals, signal_fates,
+    GRANT SELECT, INSERT ON audit_events, policy_violations, signals, signal_log,
         incident_signals, approval_votes TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE ON incident_counters, incidents, diagnoses, ledger, approvals,
-        postmortems, outbox TO cortexops_app;
+        postmortems, outbox, partitions, fate_counts TO cortexops_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON correlators TO cortexops_app;
     GRANT SELECT ON alembic_version TO cortexops_app;
     REVOKE EXECUTE ON FUNCTION audit_lock_heads(text[]) FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION audit_lock_heads(text[]) TO cortexops_app;

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cortexops.adapters.postgres.database import Database, row, rows, run
 from cortexops.adapters.postgres.documents import clean, document
 from cortexops.domain.correlation import Fate
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, Signal, SignalFate
 from cortexops.ports.store import SignalRecord
 
@@ -23,34 +24,12 @@ SELECT DISTINCT ON (id) id, CAST(body AS jsonb)
 FROM unnest(CAST(:ids AS text[]), CAST(:bodies AS text[])) AS new (id, body)
 ORDER BY id ON CONFLICT DO NOTHING
 """
-# A further fate counts only when the one before it led nowhere or its incident has ended since: the same
-# call made twice, or a redelivery, is none.
-_FATES = """
-WITH new AS (
-    SELECT DISTINCT ON (id) id, fate, reason, key
-    FROM unnest(CAST(:ids AS text[]), CAST(:fates AS text[]), CAST(:reasons AS text[]), CAST(:keys AS text[]))
-        WITH ORDINALITY AS given (id, fate, reason, key, place)
-    ORDER BY id, place
-), last AS (
-    SELECT DISTINCT ON (signal_id) signal_id, number, fate, recorded_at FROM signal_fates
-    WHERE signal_id = ANY(:ids) ORDER BY signal_id, number DESC
-)
-INSERT INTO signal_fates (signal_id, number, fate, reason, incident_key, recorded_at)
-SELECT new.id, coalesce(last.number, 0) + 1, new.fate, new.reason, new.key, clock_timestamp()
-FROM new LEFT JOIN last ON last.signal_id = new.id
-WHERE last.signal_id IS NULL
-   OR (new.fate IN ('started', 'merged') AND new.reason <> 'duplicate'
-       AND (last.fate NOT IN ('started', 'merged')
-            OR EXISTS (SELECT FROM incidents i WHERE i.key = new.key AND i.ended_at >= last.recorded_at)))
-ORDER BY new.id ON CONFLICT DO NOTHING
-"""
 _KNOWN = """
-SELECT signal_id, max(recorded_at) AS at FROM signal_fates WHERE signal_id = ANY(:ids) GROUP BY signal_id
+SELECT signal_id, max(recorded_at) AS at FROM signal_log WHERE signal_id = ANY(:ids) GROUP BY signal_id
 """
 _NEWEST = """
-SELECT s.body, f.fate, f.reason, f.incident_key, f.recorded_at
-FROM signal_fates f JOIN signals s ON s.id = f.signal_id
-WHERE f.signal_id = :id ORDER BY f.number DESC LIMIT 1
+SELECT CAST(body AS jsonb) AS body, fate, reason, incident_key, recorded_at FROM signal_log
+WHERE signal_id = :id ORDER BY recorded_at DESC LIMIT 1
 """
 # The incident that was opened with it; else the first of the key that had not ended when it was recorded.
 _INCIDENT = """
@@ -60,15 +39,31 @@ WHERE i.key = :key AND (i.ended_at IS NULL OR i.ended_at >= :at)
 ORDER BY o.signal_id IS NULL, i.ordinal LIMIT 1
 """
 _OF_INCIDENT = """
-SELECT s.body FROM signals s WHERE s.id IN (
-    SELECT signal_id FROM incident_signals WHERE incident_id = :id
-    UNION
-    SELECT f.signal_id FROM incidents i JOIN signal_fates f ON f.incident_key = i.key
-    WHERE i.id = :id AND f.fate IN ('started', 'merged') AND f.recorded_at >= i.detected_at
-      AND (i.ended_at IS NULL OR f.recorded_at <= i.ended_at)
-)
-ORDER BY CAST(s.body ->> 'started_at' AS timestamptz), s.id LIMIT :most
+SELECT body FROM (
+    SELECT DISTINCT ON (id) id, body FROM (
+        SELECT s.id, s.body FROM incident_signals o JOIN signals s ON s.id = o.signal_id
+        WHERE o.incident_id = :id
+        UNION ALL
+        (SELECT l.signal_id, CAST(l.body AS jsonb) FROM incidents i JOIN signal_log l ON l.incident_key = i.key
+         WHERE i.id = :id AND l.fate IN ('started', 'merged') AND l.recorded_at >= i.detected_at
+           AND (i.ended_at IS NULL OR l.recorded_at <= i.ended_at)
+         ORDER BY l.recorded_at LIMIT :most)
+    ) AS found ORDER BY id
+) AS distinct_signals
+ORDER BY CAST(body ->> 'started_at' AS timestamptz), id LIMIT :most
 """
+_OPEN = """
+SELECT i.key, i.body -> 'resource' AS resource, s.body
+FROM (SELECT id, key, body FROM incidents
+      WHERE ended_at IS NULL AND body -> 'resource' ->> 'cluster' = :cluster
+      ORDER BY detected_at DESC LIMIT :incidents) AS i
+LEFT JOIN LATERAL (
+    SELECT CAST(s.body AS text) AS body FROM incident_signals o JOIN signals s ON s.id = o.signal_id
+    WHERE o.incident_id = i.id LIMIT :most
+) AS s ON true
+"""
+_MOST_OPEN = 1000
+_MOST_OF_EACH = 200
 
 
 async def keep(connection: AsyncConnection, signals: Sequence[Signal]) -> None:
@@ -86,24 +81,22 @@ class SignalBook:
 
     _database: Database
 
-    async def record_fates(self, records: Sequence[tuple[Signal, Fate, str]]) -> None:
-        if not records:
-            return
-        async with self._database.begin() as connection:
-            await keep(connection, [signal for signal, _, _ in records])
-            await run(
-                connection,
-                _FATES,
-                ids=[signal.id for signal, _, _ in records],
-                fates=[fate.fate.value for _, fate, _ in records],
-                reasons=[fate.reason.value for _, fate, _ in records],
-                keys=[clean(key) for _, _, key in records],
-            )
-
     async def known_signals(self, ids: Sequence[str]) -> dict[str, datetime]:
         async with self._database.begin() as connection:
             found = await rows(connection, _KNOWN, ids=list(ids))
         return {item["signal_id"]: item["at"] for item in found}
+
+    async def open_signals(self, cluster: str) -> dict[str, tuple[ResourceRef, list[str]]]:
+        async with self._database.begin() as connection:
+            listed = await rows(
+                connection, _OPEN, cluster=clean(cluster), incidents=_MOST_OPEN, most=_MOST_OF_EACH
+            )
+        found: dict[str, tuple[ResourceRef, list[str]]] = {}
+        for item in listed:
+            _, bodies = found.setdefault(item["key"], (ResourceRef.model_validate(item["resource"]), []))
+            if item["body"] is not None:
+                bodies.append(item["body"])
+        return found
 
     async def signal(self, signal_id: str) -> SignalRecord | None:
         """With its newest fate; the incident only where the fate led to one."""

@@ -1,0 +1,229 @@
+"""One partition in the hands of its owner: read, group, settle, write down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from cortexops.domain.correlation import Fate, key_of
+from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
+from cortexops.domain.partitions import Lease
+from cortexops.domain.signal import FateReason
+from cortexops.ports.bus import Envelope, PartitionReader, SignalBus
+from cortexops.ports.partitions import Fenced
+from cortexops.ports.store import Store
+from cortexops.settings import CorrelatorSettings
+from cortexops.telemetry import get_logger
+from ingest.grouping import Groups, Taken
+from ingest.owners import OwnerResolver
+from ingest.recorder import Recorder
+from ingest.registry import Registry
+from ingest.settler import Settler
+from ingest.sighting import Seen, documents, see
+from ingest.source import NoTarget
+from ingest.starter import Starter
+from ingest.surroundings import SurroundingsReader
+
+_WAIT = timedelta(seconds=1)
+_PAUSE = 1.0  # seconds after an error of an engine that names no delay
+_UNKNOWN = "unknown"
+
+_log = get_logger(__name__)
+
+
+class Held:
+    """How many signals the partitions of one process hold together."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.number = 0
+        self.room = asyncio.Event()
+
+    def change(self, by: int) -> None:
+        self.number += by
+        if self.number < self.most:
+            self.room.set()
+        else:
+            self.room.clear()
+
+
+class Partition:
+    """Two loops: one reads, one settles. Neither ends for what an engine does."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        reader: PartitionReader,
+        settings: CorrelatorSettings,
+        bus: SignalBus,
+        store: Store,
+        starter: Starter,
+        resolver: OwnerResolver,
+        surroundings: SurroundingsReader,
+        held: Held,
+        *,
+        may_act: Callable[[], bool],
+    ) -> None:
+        self.lease = lease
+        self._reader = reader
+        self._settings = settings
+        self._bus = bus
+        self._resolver = resolver
+        self._held = held
+        self._mine = 0
+        self._groups = Groups(settings)
+        self._registry = Registry(store, surroundings)
+        self._recorder = Recorder(lease, store, bus, reader)
+        self._settler = Settler(
+            settings,
+            bus,
+            store,
+            starter,
+            self._groups,
+            self._registry,
+            answer=self._answer,
+            may_act=may_act,
+        )
+        self._news = asyncio.Event()
+        self._lost = False
+        self._read_problem: str | None = None
+        self._record_problem: str | None = None
+        self._tasks = [
+            asyncio.create_task(self._read(), name=f"read-{lease.partition}"),
+            asyncio.create_task(self._settle(), name=f"settle-{lease.partition}"),
+        ]
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else owns it now, as the books have told us."""
+        return self._lost
+
+    def problem(self) -> str | None:
+        """None when it works, else what is wrong."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and not self._lost:
+                error = task.exception()
+                return f"{task.get_name()} has ended: {type(error).__name__ if error else 'no error'}"
+        return self._read_problem or self._settler.problem or self._record_problem
+
+    async def drain(self, seconds: float) -> None:
+        """Read no more, and settle what is held, for so many seconds at most."""
+        reader, settler = self._tasks
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        self._groups.hurry()
+        self._news.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._recorder.held and not settler.done() and self.problem() is None:
+                    await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Stop at once. What is held and not written down is the next owner's to read again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._held.change(-self._mine)
+        self._mine = 0
+        await self._reader.close()
+
+    # -- read ----------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                await self._held.room.wait()
+                envelopes = await self._reader.fetch(self._settings.batch, _WAIT)
+                self._read_problem = None
+                if envelopes:
+                    await self._take(envelopes)
+            except TemporaryError as error:
+                self._read_problem = str(error)
+                await asyncio.sleep(min(error.delay.total_seconds(), _PAUSE))
+            except PermanentError as error:  # a stream that is set up otherwise; people must mend it
+                self._read_problem = str(error)
+                _log.error("cannot read the stream", error=str(error))
+                await asyncio.sleep(_PAUSE)
+
+    async def _take(self, envelopes: list[Envelope]) -> None:
+        seen: list[tuple[Envelope, Seen]] = []
+        for envelope in envelopes:
+            seen += [(envelope, one) for one in await self._open(envelope)]
+        resources = await self._resolver.workloads([one for _, one in seen])
+        now = time.monotonic()
+        for (envelope, one), resource in zip(seen, resources, strict=True):
+            taken = Taken(one.sighting, key_of(resource), resource, envelope.sequence, envelope.stored_at)
+            self._groups.add(taken, now)
+            self._registry.note(one.sighting, taken.key, resource)
+        self._mine += len(seen)
+        self._held.change(len(seen))
+        self._news.set()
+
+    async def _open(self, envelope: Envelope) -> list[Seen]:
+        """The signals of one message; what cannot be read is parked, its neighbours are not."""
+        try:
+            found = documents(envelope.data)
+        except InvalidInput as error:
+            await self._until_stored(self._recorder.read, envelope, 1)
+            await self._park(envelope, envelope.data, error)
+            return []
+        if not await self._until_stored(self._recorder.read, envelope, len(found)):
+            return []
+        seen = []
+        for document in found:
+            try:
+                seen.append(see(document))
+            except InvalidInput as error:
+                await self._park(envelope, document, error)
+        return seen
+
+    async def _park(self, envelope: Envelope, document: bytes, error: InvalidInput) -> None:
+        reason = FateReason.NO_TARGET if isinstance(error, NoTarget) else FateReason.UNDECODABLE
+        _log.warning("message parked", sequence=envelope.sequence, reason=reason.value, error=str(error))
+        await self._until_stored(self._bus.park, document, reason, _UNKNOWN, str(error))
+        self._recorder.parked(envelope.sequence, reason)
+
+    async def _until_stored(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What is read already is not read again by us: so we wait until the bus can do it."""
+        while True:
+            try:
+                return await call(*arguments)
+            except TemporaryError as error:
+                self._read_problem = str(error)
+                await asyncio.sleep(min(error.delay.total_seconds(), _PAUSE))
+
+    # -- settle --------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        while True:
+            now = time.monotonic()
+            groups = self._groups.due(now, pressed=self._held.number >= self._held.most // 2)
+            retries = self._groups.retries(now)
+            if groups or retries:
+                await self._settler.settle(groups, retries)
+            try:
+                await self._recorder.record()
+                self._record_problem = None
+            except TemporaryError as error:
+                self._record_problem = str(error)
+                await asyncio.sleep(min(error.delay.total_seconds(), _PAUSE))
+                continue
+            except Fenced:
+                _log.warning("partition passed to another correlator", partition=self.lease.partition)
+                self._lost = True
+                return
+            if groups or retries:
+                continue
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._groups.next_due(time.monotonic()) or 0.001):
+                    await self._news.wait()
+
+    def _answer(self, taken: Taken, fate: Fate) -> None:
+        self._recorder.answer(taken, fate)
+        self._mine -= 1
+        self._held.change(-1)

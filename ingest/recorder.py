@@ -1,0 +1,176 @@
+"""Books of one partition: which messages are answered for, and the fates that go down with them.
+
+A message is settled when every signal in it has its fate; then the fates, the position and the sums are
+written in one transaction under the lease's epoch. So a crash at any moment leaves a message either wholly
+in the books or wholly to be read again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cortexops.domain.correlation import Fate
+from cortexops.domain.errors import PermanentError
+from cortexops.domain.partitions import Entry, Lease, Progress, Settlement
+from cortexops.domain.signal import FateReason, SignalFate
+from cortexops.metrics import EVENTS_INGESTED, SIGNAL_FATES, SIGNALS_DROPPED
+from cortexops.ports.bus import Envelope, PartitionReader, SignalBus, StreamState
+from cortexops.ports.partitions import Fenced, PartitionStore
+from cortexops.telemetry import get_logger
+from ingest.grouping import Taken
+
+_DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
+_FAILING = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
+_DROPPED = Fate(SignalFate.DROPPED, FateReason.STREAM_LIMIT)
+_UNKNOWN = "unknown"
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What became of one message's signals so far."""
+
+    entries: list[Entry] = field(default_factory=list)
+    counts: Counter[Fate] = field(default_factory=Counter)
+
+
+class Recorder:
+    """Implements the accounting of one lease."""
+
+    def __init__(self, lease: Lease, store: PartitionStore, bus: SignalBus, reader: PartitionReader) -> None:
+        self._lease = lease
+        self._store = store
+        self._bus = bus
+        self._reader = reader
+        self._progress = Progress(lease.floor)
+        self._position = lease.floor
+        self._places: dict[str, tuple[int, int]] = dict(lease.places)
+        self._answers: dict[int, _Answers] = {}
+        self._ready: list[int] = []
+        self._gaps: Counter[Fate] = Counter()
+        self._discarded_messages = 0
+        self._stream = StreamState(lease.stream, 0, 0)
+
+    @property
+    def held(self) -> int:
+        """Messages that are read and not in the books."""
+        return self._progress.held
+
+    async def read(self, envelope: Envelope, signals: int) -> bool:
+        """A message with so many signals was read. False when an earlier owner has settled it."""
+        await self._look_for_gap(envelope, signals)
+        self._position = envelope.sequence
+        if self._lease.settled(envelope.sequence):
+            self._progress.skip(envelope.sequence)
+            return False
+        self._progress.take(envelope.sequence, signals)
+        self._answers[envelope.sequence] = _Answers()
+        if not signals:  # an empty array
+            self._ready.append(envelope.sequence)
+        return True
+
+    def answer(self, taken: Taken, fate: Fate) -> None:
+        """A signal has its fate. A duplicate is counted; its row is there already."""
+        sighting = taken.sighting
+        answers = self._answers[taken.sequence]
+        answers.counts[fate] += 1
+        if fate != _DUPLICATE:
+            answers.entries.append(Entry(sighting.id, fate, taken.key, sighting.text))
+        self._answered(taken.sequence)
+
+    def parked(self, sequence: int, reason: FateReason) -> None:
+        """What stood in a signal's place could not be read, and is parked."""
+        self._answers[sequence].counts[Fate(SignalFate.PARKED, reason)] += 1
+        self._answered(sequence)
+
+    def _answered(self, sequence: int) -> None:
+        if self._progress.answer(sequence):
+            self._ready.append(sequence)
+
+    async def record(self) -> None:
+        """Write down what is complete. Raises `Fenced`, or `TemporaryError`: then call again."""
+        if not (self._ready or self._gaps):
+            return
+        ready, self._ready = self._ready, []
+        gaps, messages = self._gaps, self._discarded_messages
+        self._gaps, self._discarded_messages = Counter(), 0
+        try:
+            await self._write(ready, gaps, messages)
+        except Fenced:
+            raise
+        except PermanentError as error:
+            await self._one_by_one(ready, gaps, messages, error)
+        except BaseException:
+            self._ready = ready + self._ready
+            self._gaps += gaps
+            self._discarded_messages += messages
+            raise
+
+    async def _write(self, ready: Sequence[int], gaps: Counter[Fate], messages: int) -> None:
+        counts: Counter[Fate] = Counter(gaps)
+        entries: list[Entry] = []
+        for sequence in ready:
+            answers = self._answers[sequence]
+            counts.update(answers.counts)
+            entries += answers.entries
+        floor = self._progress.floor_after(ready)
+        settlement = Settlement(floor, ready, entries, counts, self._places, messages)
+        await self._store.record_settlement(self._lease, settlement)
+        self._progress.settle(ready)
+        for sequence in ready:
+            del self._answers[sequence]
+        for fate, number in counts.items():
+            SIGNAL_FATES.labels(fate.fate, fate.reason).inc(number)
+        await self._reader.done(floor)
+
+    async def _one_by_one(
+        self, ready: Sequence[int], gaps: Counter[Fate], messages: int, error: PermanentError
+    ) -> None:
+        """One of these makes the database refuse all. What it refuses alone is parked, and only counted."""
+        if len(ready) > 1:
+            middle = len(ready) // 2
+            for part in (ready[:middle], ready[middle:]):
+                self._ready += part
+            first, self._ready = self._ready, []
+            for sequence in first:
+                self._ready = [sequence]
+                self._gaps, self._discarded_messages = gaps, messages
+                gaps, messages = Counter(), 0
+                await self.record()
+            return
+        for sequence in ready:
+            answers = self._answers[sequence]
+            _log.error("the database refuses a message's fates", sequence=sequence, error=str(error))
+            for entry in answers.entries:
+                await self._bus.park(entry.body.encode(), FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
+            answers.counts = Counter({_FAILING: answers.counts.total()})
+            answers.entries = []
+        await self._write(ready, gaps, messages)
+
+    async def _look_for_gap(self, envelope: Envelope, signals: int) -> None:
+        """Count what the stream discarded at its limit before anybody was handed it.
+
+        The publisher's numbers say how much is missing; the stream's oldest position says whether it was
+        discarded, or was never stored because the publisher got no answer and was told to send again.
+        """
+        place = envelope.place
+        if place is None:
+            EVENTS_INGESTED.labels(_UNKNOWN, _UNKNOWN).inc(signals)  # nobody has counted them before
+            return
+        expected = self._places.pop(place.publisher, (0, 0))
+        if place.message > expected[0] and not self._lease.settled(envelope.sequence):
+            if self._stream.first <= self._position + 1:
+                self._stream = await self._bus.stream()
+            if self._stream.first > self._position + 1:
+                missing = place.signal - expected[1]
+                self._discarded_messages += place.message - expected[0]
+                self._gaps[_DROPPED] += missing
+                SIGNALS_DROPPED.inc(missing)
+                _log.error("the stream discarded signals at its limit before they were read", number=missing)
+        self._places[place.publisher] = (
+            max(expected[0], place.message + 1),
+            max(expected[1], place.signal + signals),
+        )
