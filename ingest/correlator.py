@@ -26,6 +26,7 @@ from ingest.owners import OwnerResolver
 from ingest.partition import Held, Partition
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
+from ingest.tasks import end
 
 MOST_HELD = 30_000
 """Signals in memory at most; the rest waits in the stream."""
@@ -75,9 +76,7 @@ class Correlator:
 
     async def stop(self) -> None:
         """Settle what is held for a few seconds at most, and give the partitions back."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks = []
         await asyncio.gather(*(partition.drain(_GOODBYE) for partition in self._partitions.values()))
         for number in list(self._partitions):

@@ -27,6 +27,7 @@ from ingest.sighting import Seen, documents, see
 from ingest.source import NoTarget
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
+from ingest.tasks import end
 
 _WAIT = timedelta(seconds=1)
 _PAUSE = 1.0  # seconds after an error of an engine that names no delay
@@ -113,20 +114,17 @@ class Partition:
     async def drain(self, seconds: float) -> None:
         """Read no more, and settle what is held, for so many seconds at most."""
         reader, settler = self._tasks
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        await end(reader)
         self._groups.hurry()
         self._news.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._recorder.held and not settler.done() and self.problem() is None:
+                while self._recorder.held and not settler.done() and self.problem() is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         """Stop at once. What is held and not written down is the next owner's to read again."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._held.change(-self._mine)
         self._mine = 0
         await self._reader.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cortexops.domain.correlation import Fate
 from cortexops.domain.errors import PermanentError
@@ -37,6 +38,19 @@ class _Answers:
     counts: Counter[Fate] = field(default_factory=Counter)
 
 
+class _Gaps(NamedTuple):
+    """What was discarded unread and is not written down yet."""
+
+    messages: int
+    signals: int
+
+    def __bool__(self) -> bool:
+        return self.messages > 0
+
+
+_NONE = _Gaps(0, 0)
+
+
 class Recorder:
     """Implements the accounting of one lease."""
 
@@ -50,8 +64,7 @@ class Recorder:
         self._places: dict[str, tuple[int, int]] = dict(lease.places)
         self._answers: dict[int, _Answers] = {}
         self._ready: list[int] = []
-        self._gaps: Counter[Fate] = Counter()
-        self._discarded_messages = 0
+        self._gaps = _NONE
         self._stream = StreamState(lease.stream, 0, 0)
 
     @property
@@ -94,61 +107,51 @@ class Recorder:
         """Write down what is complete. Raises `Fenced`, or `TemporaryError`: then call again."""
         if not (self._ready or self._gaps):
             return
-        ready, self._ready = self._ready, []
-        gaps, messages = self._gaps, self._discarded_messages
-        self._gaps, self._discarded_messages = Counter(), 0
         try:
-            await self._write(ready, gaps, messages)
+            await self._write(self._ready, self._gaps)
         except Fenced:
             raise
-        except PermanentError as error:
-            await self._one_by_one(ready, gaps, messages, error)
-        except BaseException:
-            self._ready = ready + self._ready
-            self._gaps += gaps
-            self._discarded_messages += messages
-            raise
+        except PermanentError as error:  # one of these makes the database refuse all
+            for sequence in list(self._ready):
+                await self._write_alone(sequence, error)
+            await self._write([], self._gaps)
 
-    async def _write(self, ready: Sequence[int], gaps: Counter[Fate], messages: int) -> None:
-        counts: Counter[Fate] = Counter(gaps)
+    async def _write_alone(self, sequence: int, error: PermanentError) -> None:
+        """One message. What the database refuses even so is parked, and only counted."""
+        try:
+            await self._write([sequence], _NONE)
+        except Fenced:
+            raise
+        except PermanentError:
+            _log.error("the database refuses a message's fates", sequence=sequence, error=str(error))
+            answers = self._answers[sequence]
+            while answers.entries:
+                body = answers.entries[-1].body.encode()
+                await self._bus.park(body, FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
+                answers.entries.pop()
+            answers.counts = Counter({_FAILING: answers.counts.total()})
+            await self._write([sequence], _NONE)
+
+    async def _write(self, ready: Sequence[int], gaps: _Gaps) -> None:
+        """One transaction; afterwards these are no longer waiting to be written."""
+        ready, counts = list(ready), Counter({_DROPPED: gaps.signals} if gaps.signals else {})
         entries: list[Entry] = []
         for sequence in ready:
             answers = self._answers[sequence]
             counts.update(answers.counts)
             entries += answers.entries
         floor = self._progress.floor_after(ready)
-        settlement = Settlement(floor, ready, entries, counts, self._places, messages)
+        settlement = Settlement(floor, ready, entries, counts, self._places, gaps.messages)
         await self._store.record_settlement(self._lease, settlement)
         self._progress.settle(ready)
         for sequence in ready:
             del self._answers[sequence]
+        done = set(ready)
+        self._ready = [sequence for sequence in self._ready if sequence not in done]
+        self._gaps = _Gaps(self._gaps.messages - gaps.messages, self._gaps.signals - gaps.signals)
         for fate, number in counts.items():
             SIGNAL_FATES.labels(fate.fate, fate.reason).inc(number)
         await self._reader.done(floor)
-
-    async def _one_by_one(
-        self, ready: Sequence[int], gaps: Counter[Fate], messages: int, error: PermanentError
-    ) -> None:
-        """One of these makes the database refuse all. What it refuses alone is parked, and only counted."""
-        if len(ready) > 1:
-            middle = len(ready) // 2
-            for part in (ready[:middle], ready[middle:]):
-                self._ready += part
-            first, self._ready = self._ready, []
-            for sequence in first:
-                self._ready = [sequence]
-                self._gaps, self._discarded_messages = gaps, messages
-                gaps, messages = Counter(), 0
-                await self.record()
-            return
-        for sequence in ready:
-            answers = self._answers[sequence]
-            _log.error("the database refuses a message's fates", sequence=sequence, error=str(error))
-            for entry in answers.entries:
-                await self._bus.park(entry.body.encode(), FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
-            answers.counts = Counter({_FAILING: answers.counts.total()})
-            answers.entries = []
-        await self._write(ready, gaps, messages)
 
     async def _look_for_gap(self, envelope: Envelope, signals: int) -> None:
         """Count what the stream discarded at its limit before anybody was handed it.
@@ -166,8 +169,9 @@ class Recorder:
                 self._stream = await self._bus.stream()
             if self._stream.first > self._position + 1:
                 missing = place.signal - expected[1]
-                self._discarded_messages += place.message - expected[0]
-                self._gaps[_DROPPED] += missing
+                self._gaps = _Gaps(
+                    self._gaps.messages + place.message - expected[0], self._gaps.signals + missing
+                )
                 SIGNALS_DROPPED.inc(missing)
                 _log.error("the stream discarded signals at its limit before they were read", number=missing)
         self._places[place.publisher] = (

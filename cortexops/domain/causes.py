@@ -9,8 +9,8 @@ is not there) is never explained away by a neighbour's trouble.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,23 +46,38 @@ class Sign(NamedTuple):
     obstacle: str = ""  # quota/… or webhook/… that refuses its pods
 
 
+class Span(NamedTuple):
+    """The first and the last time (Unix) at which a sign began."""
+
+    first: float
+    last: float
+
+
+class _Member(NamedTuple):
+    """A sign that may be one of several with a common cause."""
+
+    span: Span
+    key: str
+    sign: Sign
+    explained: bool = True
+
+
 @dataclass(slots=True)
 class Trouble:
     """All that is known to be wrong with one workload, node or other object."""
 
     key: str
     resource: ResourceRef
-    signs: dict[Sign, float] = field(default_factory=dict)
-    """Each sign with the Unix time of its first beginning."""
+    signs: dict[Sign, Span] = field(default_factory=dict)
 
     def add(self, sign: Sign, at: float) -> None:
+        """The sign began at this Unix time, perhaps once more."""
         known = self.signs.get(sign)
-        if known is None or at < known:
-            self.signs[sign] = at
+        self.signs[sign] = Span(at, at) if known is None else Span(min(at, known.first), max(at, known.last))
 
-    @property
-    def began(self) -> float:
-        return min(self.signs.values())
+    def first(self, *types: SignalType) -> float | None:
+        """When the first sign of these types began."""
+        return min((span.first for sign, span in self.signs.items() if sign.type in types), default=None)
 
     @property
     def has_own_reason(self) -> bool:
@@ -108,53 +123,58 @@ class Assignment(NamedTuple):
 def assign(troubles: Iterable[Trouble], around: Surroundings) -> Assignment:
     """Link what is explained, chains followed to their end."""
     known = {trouble.key: trouble for trouble in troubles if trouble.signs}
-    rules = [
+    direct: dict[tuple[str, Sign], list[Link]] = defaultdict(list)
+    for links in (  # the surest first
         _under_nodes(known, around),
         _stopped_by_obstacles(known),
         _by_configuration(known, around),
         _by_release(known, around),
         _by_dependency(known, around),
-    ]
-    direct: dict[tuple[str, Sign], Link] = {}
-    for links in rules:  # the first rule that explains a sign is the one that counts
+    ):
         for place, link in links.items():
-            direct.setdefault(place, link)
-    whole = _wholly_explained(known, direct)
-    of_sign = {
-        place: Link(_end(link.key, whole, place[0]), link.reason)
-        for place, link in direct.items()
-        if _end(link.key, whole, place[0]) != place[0]
-    }
-    ends = {
-        key: Link(end, link.reason)
-        for key, link in whole.items()
-        if (end := _end(link.key, whole, key)) != key and all((key, s) in of_sign for s in known[key].signs)
-    }
-    return Assignment(of_sign, ends)
-
-
-def _wholly_explained(
-    known: Mapping[str, Trouble], direct: Mapping[tuple[str, Sign], Link]
-) -> dict[str, Link]:
-    whole: dict[str, Link] = {}
+            direct[place].append(link)
+    ways: dict[str, list[Link]] = {}  # out of each trouble of which every sign is explained
     for key, trouble in known.items():
-        links = [direct.get((key, sign)) for sign in trouble.signs]
-        if all(link is not None for link in links):
-            order = list(LinkReason)
-            whole[key] = min(
-                (link for link in links if link), key=lambda li: (order.index(li.reason), li.key)
-            )
-    return whole
+        if all((key, sign) in direct for sign in trouble.signs):
+            ways[key] = [link for sign in trouble.signs for link in direct[key, sign]]
+    ends = {key: _end(key, ways) for key in known}
+    of_sign: dict[tuple[str, Sign], Link] = {}
+    for (key, sign), links in direct.items():
+        ahead = [Link(ends[link.key], link.reason) for link in links if ends[link.key] != key]
+        if ends[key] == key and key in ways:
+            continue  # the end of a circle keeps what is its own
+        if ahead:
+            of_sign[key, sign] = ahead[0]
+    whole = {
+        key: Link(
+            ends[key], next((li.reason for li in ways[key] if ends[li.key] == ends[key]), ways[key][0].reason)
+        )
+        for key in ways
+        if ends[key] != key
+    }
+    return Assignment(of_sign, whole)
 
 
-def _end(key: str, whole: Mapping[str, Link], start: str) -> str:
-    """The end of a chain of explanations. Where it runs in a circle, the first by name stands for all."""
-    path = [start, key]
-    while (link := whole.get(path[-1])) is not None:
-        if link.key in path:
-            return min(path[path.index(link.key) :]) if link.key in whole else link.key
-        path.append(link.key)
-    return path[-1]
+def _end(start: str, ways: Mapping[str, list[Link]]) -> str:
+    """Where the explanations of a trouble end: at one that has something of its own, the nearest first. Where
+    they only run in circles, the first by name of those that all lead to each other."""
+    for key in (reached := _reached(start, ways)):
+        if key not in ways:
+            return key
+    around = {key: set(_reached(key, ways)) for key in reached}
+    return min(key for key in reached if all(key in around[other] for other in around[key]))
+
+
+def _reached(start: str, ways: Mapping[str, list[Link]]) -> list[str]:
+    """The trouble itself and all that it may be part of, nearest first."""
+    found = {start: None}
+    queue = deque([start])
+    while queue:
+        for link in ways.get(queue.popleft(), ()):
+            if link.key not in found:
+                found[link.key] = None
+                queue.append(link.key)
+    return list(found)
 
 
 def _where(trouble: Trouble, sign: Sign) -> str:
@@ -164,62 +184,62 @@ def _where(trouble: Trouble, sign: Sign) -> str:
 def _under_nodes(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
     failed: dict[tuple[str, str], tuple[str, float]] = {}
     for trouble in known.values():
-        if trouble.resource.kind == "Node":
-            times = [at for sign, at in trouble.signs.items() if sign.type is _T.NODE_NOT_READY]
-            if times:
-                failed[trouble.resource.cluster, trouble.resource.name] = trouble.key, min(times)
+        began = trouble.first(_T.NODE_NOT_READY)
+        if trouble.resource.kind == "Node" and began is not None:
+            failed[trouble.resource.cluster, trouble.resource.name] = trouble.key, began
     found: dict[tuple[str, Sign], Link] = {}
     if not failed:
         return found
     for key, trouble in known.items():
         if trouble.resource.kind == "Node":
             continue
-        for sign, at in trouble.signs.items():
+        for sign, span in trouble.signs.items():
             if sign.type not in _UNDER_A_NODE or (not sign.pod and trouble.has_own_reason):
                 continue
             on = [around.node_of.get(_where(trouble, sign), "")] if sign.pod else around.nodes.get(key, ())
             causes = [failed[where] for node in on if (where := (trouble.resource.cluster, node)) in failed]
-            causes = [cause for cause in causes if at >= cause[1] - NODE_LEAD]
+            causes = [cause for cause in causes if span.first >= cause[1] - NODE_LEAD]
             if causes:
                 found[key, sign] = Link(min(causes)[0], LinkReason.SAME_NODE)
     return found
 
 
 def _stopped_by_obstacles(known: Mapping[str, Trouble]) -> dict[tuple[str, Sign], Link]:
-    stopped: dict[tuple[str, str, str], list[tuple[float, str, Sign]]] = defaultdict(list)
+    stopped: dict[tuple[str, str, str], list[_Member]] = defaultdict(list)
     for key, trouble in known.items():
-        for sign, at in trouble.signs.items():
-            if sign.obstacle:
+        for sign, span in trouble.signs.items():
+            if sign.obstacle and trouble.resource.kind != "Node":
                 place = trouble.resource.namespace if sign.obstacle.startswith("quota/") else ""
-                stopped[trouble.resource.cluster, place, sign.obstacle].append((at, key, sign))
-    return _of_the_first(stopped.values(), LinkReason.NAMESPACE_WIDE)
+                stopped[trouble.resource.cluster, place, sign.obstacle].append(_Member(span, key, sign))
+    return _behind_the_first(stopped.values(), LinkReason.NAMESPACE_WIDE)
 
 
 def _by_configuration(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
-    users: dict[str, list[tuple[float, str, Sign]]] = defaultdict(list)
+    users: dict[str, list[_Member]] = defaultdict(list)
     for key, trouble in known.items():
         for config in around.uses.get(key, ()):
             changed = around.changed.get(config)
-            if changed is None:
-                continue
-            for sign, at in trouble.signs.items():
-                if sign.type in _FROM_A_CONFIG and changed - SLACK <= at <= changed + CONFIG_AGE:
-                    users[config].append((at, key, sign))
-    found: dict[tuple[str, Sign], Link] = {}
-    for config in sorted(users, key=lambda name: (-around.changed[name], name)):  # the latest change first
-        for place, link in _of_the_first([users[config]], LinkReason.SAME_CONFIG, TOGETHER).items():
-            found.setdefault(place, link)
-    return found
+            if changed is not None:
+                users[config] += _after(changed, CONFIG_AGE, trouble, _FROM_A_CONFIG)
+    latest = sorted(users, key=lambda name: (-around.changed[name], name))
+    return _behind_the_first([users[config] for config in latest], LinkReason.SAME_CONFIG)
 
 
 def _by_release(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
-    parts: dict[str, list[tuple[float, str, Sign]]] = defaultdict(list)
+    parts: dict[str, list[_Member]] = defaultdict(list)
     for key, trouble in known.items():
-        release, at_release = around.released.get(key, ("", 0.0))
-        for sign, at in trouble.signs.items():
-            if release and sign.type in _FROM_A_RELEASE and at_release - SLACK <= at <= at_release + TOGETHER:
-                parts[release].append((at, key, sign))
-    return _of_the_first(parts.values(), LinkReason.SAME_ROLLOUT, TOGETHER)
+        if key in around.released:
+            release, at = around.released[key]
+            parts[release] += _after(at, TOGETHER, trouble, _FROM_A_RELEASE)
+    return _behind_the_first(parts.values(), LinkReason.SAME_ROLLOUT)
+
+
+def _after(change: float, most: float, trouble: Trouble, types: frozenset[SignalType]) -> Iterable[_Member]:
+    """Signs that a change may have caused. One that was there before it is not explained by it, yet still
+    shows that the others belong together."""
+    for sign, span in trouble.signs.items():
+        if sign.type in types and span.last >= change - SLACK and span.first <= change + most:
+            yield _Member(span, trouble.key, sign, span.first >= change - SLACK)
 
 
 def _by_dependency(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
@@ -227,30 +247,29 @@ def _by_dependency(known: Mapping[str, Trouble], around: Surroundings) -> dict[t
     for key, trouble in known.items():
         if trouble.has_own_reason:
             continue
-        for sign, at in trouble.signs.items():
-            if sign.type not in _SUFFERING:
-                continue
-            causes = []
-            for called in around.calls.get(key, ()):
-                upstream = known.get(called)
-                if upstream is None or called == key:
-                    continue
-                times = [began for other, began in upstream.signs.items() if other.type in _UPSTREAM]
-                if times and at >= min(times) - SLACK:
-                    causes.append((min(times), called))
-            if causes:
-                found[key, sign] = Link(min(causes)[1], LinkReason.SHARED_DEPENDENCY)
+        causes = []
+        for called in around.calls.get(key, ()):
+            began = known[called].first(*_UPSTREAM) if called in known and called != key else None
+            if began is not None:
+                causes.append((began, called))
+        for sign, span in trouble.signs.items():
+            before = [called for began, called in sorted(causes) if span.first >= began - SLACK]
+            if sign.type in _SUFFERING and not sign.obstacle and before:
+                found[key, sign] = Link(before[0], LinkReason.SHARED_DEPENDENCY)
     return found
 
 
-def _of_the_first(
-    groups: Iterable[Sequence[tuple[float, str, Sign]]], reason: LinkReason, within: float | None = None
-) -> dict[tuple[str, Sign], Link]:
-    """Equals, of which the first to complain stands for all that complain within so many seconds of it."""
+def _behind_the_first(groups: Iterable[list[_Member]], reason: LinkReason) -> dict[tuple[str, Sign], Link]:
+    """Equals, of which the first to complain stands for all. Who begins much later is not one of them; those
+    in between hold them together, so that one more signal can only join what was apart."""
     found: dict[tuple[str, Sign], Link] = {}
     for group in groups:
-        began, first, _ = min(group)
-        for at, key, sign in group:
-            if key != first and (within is None or at <= began + within):
-                found[key, sign] = Link(first, reason)
+        group.sort()
+        first, until = "", float("-inf")
+        for member in group:
+            if member.span.first > until + TOGETHER:
+                first = member.key
+            until = max(until, member.span.last)
+            if member.key != first and member.explained:
+                found.setdefault((member.key, member.sign), Link(first, reason))
     return found
