@@ -10,6 +10,11 @@ EVENTS_INGESTED = Counter(
 SIGNALS_REJECTED = Counter(
     "cortexops_signals_rejected", "Signals refused at the gateway", ["source", "reason"]
 )
+SIGNALS_IGNORED = Counter(
+    "cortexops_signals_ignored",
+    "Items of payloads that tell of no beginning and no end, and so are no signals",
+    ["source", "reason"],
+)
 SIGNAL_FATES = Counter("cortexops_signal_fates", "What became of signals, and why", ["fate", "reason"])
 SIGNALS_DROPPED = Counter(
     "cortexops_signals_dropped", "Signals the stream discarded at its limit before they were read"

@@ -186,6 +186,9 @@ class WorkerSettings(Section):
     )
     max_concurrent_investigations: int = Field(4, description="at once, per process", ge=1)
     max_concurrent_remediations: int = Field(3, description="at once, per process (seed 001: 3)", ge=1)
+    max_correlators: int = Field(
+        2, description="`cortexops up` runs so many correlators at most while signals wait", ge=1, le=64
+    )
 
 
 class SlackSettings(Section):

@@ -1,19 +1,25 @@
 """Into the stream, counted: the one way in for the gateway and the watchers, so that the sums come out.
 
 Counted as ingested is what the stream has confirmed, and what was refused and parked. A duplicate that the
-stream itself recognised reaches no correlator, so its fate is counted here.
+stream itself recognised reaches no correlator, so its fate is counted here. What was ignored is no signal: it
+is counted apart and in no sum.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from cortexops.domain.signal import FateReason, Signal, SignalFate
-from cortexops.metrics import EVENTS_INGESTED, SIGNAL_FATES, SIGNALS_REJECTED
+from cortexops.metrics import EVENTS_INGESTED, SIGNAL_FATES, SIGNALS_IGNORED, SIGNALS_REJECTED
 from cortexops.ports.bus import NotAllStored, SignalSink
-from ingest.source import Rejection
+from cortexops.telemetry import get_logger
+from ingest.source import Ignored, Rejection
+
+_PARKED_AT_ONCE = 200
+_log = get_logger(__name__)
 
 
 class Accepted(NamedTuple):
@@ -44,9 +50,33 @@ def _count(signals: Sequence[Signal], stored: Sequence[bool | None]) -> Accepted
 
 
 async def refuse(bus: SignalSink, source: str, cluster: str, rejected: Sequence[Rejection]) -> None:
-    """Park and count what is no signal. Raises `TemporaryError` when it cannot be parked."""
-    for item in rejected:
-        await bus.park(item.raw, item.reason, source, f"{item.field}: {item.message}")
-        EVENTS_INGESTED.labels(source, cluster).inc()
-        SIGNALS_REJECTED.labels(source, item.reason).inc()
-        SIGNAL_FATES.labels(SignalFate.PARKED, item.reason).inc()
+    """Park and count what is no signal. Raises `TemporaryError` when not all of it could be parked."""
+    for start in range(0, len(rejected), _PARKED_AT_ONCE):
+        part = rejected[start : start + _PARKED_AT_ONCE]
+        answers = await asyncio.gather(
+            *(bus.park(item.raw, item.reason, source, f"{item.field}: {item.message}") for item in part),
+            return_exceptions=True,
+        )
+        parked = Counter(item.reason for item, answer in zip(part, answers, strict=True) if answer is None)
+        for reason, number in parked.items():
+            EVENTS_INGESTED.labels(source, cluster).inc(number)
+            SIGNALS_REJECTED.labels(source, reason).inc(number)
+            SIGNAL_FATES.labels(SignalFate.PARKED, reason).inc(number)
+        for failure in answers:
+            if isinstance(failure, BaseException):
+                raise failure
+
+
+async def ignore(bus: SignalSink, source: str, ignored: Sequence[Ignored]) -> dict[str, int]:
+    """Count what is no signal, and keep what a person must see beside what was parked.
+
+    How many there are of each reason. Raises `TemporaryError` when something could not be kept.
+    """
+    for item in ignored:
+        if item.raw:
+            _log.warning("kept for a person among the parked messages", source=source, detail=item.detail)
+            await bus.park(item.raw, FateReason.UNDECODABLE, source, item.detail)
+    numbers = Counter(item.reason.value for item in ignored)
+    for reason, number in numbers.items():
+        SIGNALS_IGNORED.labels(source, reason).inc(number)
+    return dict(numbers)

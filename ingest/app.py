@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,17 +15,26 @@ from pydantic import BaseModel, Field
 
 import cortexops
 from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
-from cortexops.metrics import SIGNALS_REJECTED
+from cortexops.metrics import SIGNALS_REJECTED, UNHEALTHY
 from cortexops.ports.bus import SignalSink
 from cortexops.registry import Registry
-from cortexops.settings import Settings
+from cortexops.settings import GatewaySettings, Settings
 from cortexops.telemetry import get_logger
-from ingest.accept import accept, refuse
+from ingest.accept import accept, ignore, refuse
 from ingest.decode import parse_documents, split_documents
-from ingest.source import Source
-from ingest.sources import SOURCES
+from ingest.source import (
+    Assembles,
+    ParseResult,
+    Rejection,
+    Source,
+    cluster_name,
+    rejection,
+)
+from ingest.sources import SOURCES, ChecksSecrets, Secrets, Unauthorised, verify, verify_token
 
-_MOST_REJECTIONS = 1000  # of one request that are parked and named; a body of more is not worth reading
+_MOST_NAMED = 1000  # rejected items that an answer names; all of them are parked
+_MOST_REJECTED = 10_000  # of one body; one with more is refused and parked as a whole
+_CHALLENGE = 'Bearer, Basic realm="cortexops"'
 _log = get_logger(__name__)
 
 
@@ -42,7 +51,10 @@ class IngestAnswer(BaseModel):
 
     accepted: int
     duplicates: int
-    rejected: list[RejectedItem] = []
+    ignored: int = Field(0, description="items that tell of no beginning and no end")
+    ignored_reasons: dict[str, int] = Field({}, description="how many of each reason")
+    rejected: list[RejectedItem] = Field([], description="the first 1000; all are parked")
+    rejected_total: int = 0
 
 
 class Problem(BaseModel):
@@ -50,6 +62,7 @@ class Problem(BaseModel):
 
     error: str
     rejected: list[RejectedItem] = []
+    rejected_total: int = 0
 
 
 class _Refused(Exception):
@@ -62,8 +75,8 @@ class _Refused(Exception):
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"model": IngestAnswer},
-    400: {"model": Problem, "description": "the body is not JSON"},
-    401: {"model": Problem, "description": "the token is missing or wrong"},
+    400: {"model": Problem, "description": "the body is not JSON, or the cluster no name of one"},
+    401: {"model": Problem, "description": "the token or the signature is missing or wrong"},
     404: {"model": Problem, "description": "no such source"},
     413: {"model": Problem, "description": "the body is too large"},
     422: {"model": Problem, "description": "nothing in the body is a signal"},
@@ -80,6 +93,14 @@ _BODY = {
             "application/x-ndjson": {"schema": {"type": "string"}},
         },
     },
+    "parameters": [
+        {
+            "name": "cluster",
+            "in": "query",
+            "description": "cluster of items that name none; gateway.default_cluster when absent",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,63}$"},
+        }
+    ],
     "security": [{"token": []}],
 }
 
@@ -87,14 +108,6 @@ _BODY = {
 def _json(status: int, body: BaseModel, **headers: str) -> Response:
     content = msgspec.json.encode(body.model_dump())
     return Response(content, status, headers=headers, media_type="application/json")
-
-
-def _authorize(request: Request, token: str | None) -> None:
-    if token is None:
-        return
-    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), token.encode()):
-        raise _Refused(401, "a valid bearer token is needed", **{"WWW-Authenticate": "Bearer"})
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -109,10 +122,36 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
+def _secrets(settings: GatewaySettings, sources: Registry[Source]) -> dict[str, Secrets]:
+    """What each source demands of its senders; a source that is not in it takes the gateway's token.
+
+    Raises `InvalidInput` for what cannot be used: better at start than as a door that stands open.
+    """
+    if unknown := sorted(set(settings.source_secrets) - set(sources.kinds)):
+        raise InvalidInput(f"gateway.source_secrets.{unknown[0]}", "is no source")
+    found = {
+        name: Secrets(tuple(secret.get_secret_value() for secret in secrets))
+        for name, secrets in settings.source_secrets.items()
+    }
+    if settings.sns_certificates:
+        try:
+            certificates = tuple(path.read_bytes() for path in settings.sns_certificates)
+        except OSError as error:
+            raise InvalidInput("gateway.sns_certificates", f"cannot be read: {error.strerror}") from None
+        plain = found.get("cloudwatch", Secrets())
+        found["cloudwatch"] = plain._replace(certificates=certificates, topics=settings.sns_topics)
+    for name, secrets in found.items():
+        source = sources[name]
+        if isinstance(source, ChecksSecrets):
+            source.check_secrets(secrets)
+    return found
+
+
 class _Gateway:
     def __init__(self, settings: Settings, bus: SignalSink, sources: Registry[Source]) -> None:
         self._settings = settings.gateway
         self._token = settings.gateway.token.get_secret_value() if settings.gateway.token else None
+        self._secrets = _secrets(settings.gateway, sources)
         self._bus = bus
         self._sources = sources
 
@@ -122,34 +161,105 @@ class _Gateway:
         except _Refused as refused:
             return _json(refused.status, Problem(error=refused.error), **refused.headers)
         except TemporaryError as error:
-            _log.warning("signals turned away", source=source, error=str(error))
+            _log.warning("signals turned away", source=source[:63], error=str(error))
             seconds = max(1, math.ceil(error.delay.total_seconds()))
             return _json(503, Problem(error=str(error)), **{"Retry-After": str(seconds)})
 
     async def _ingest(self, request: Request, source: str) -> Response:
-        _authorize(request, self._token)
+        now = datetime.now(UTC)
+        headers = dict(request.headers)
+        signed = source in self._secrets
+        if not signed:
+            self._authorize(headers, source)
         if source not in self._sources:
             known = ", ".join(self._sources.kinds)
             raise _Refused(404, f"unknown source {source[:63]!r}; known are {known}")
         body = await _body(request, self._settings.max_body_bytes)
+        if signed:
+            self._verify(headers, source, body, now)
+        cluster = self._cluster(request)
+        parsed = self._parse(source, headers, body, cluster, now)
+        return await self._take(source, cluster, body, parsed)
+
+    def _authorize(self, headers: Mapping[str, str], source: str) -> None:
+        if self._token is None:
+            return
+        try:
+            verify_token(headers, [self._token])
+        except Unauthorised as error:
+            raise self._unauthorised(source, error) from None
+
+    def _verify(self, headers: Mapping[str, str], source: str, body: bytes, now: datetime) -> None:
+        try:
+            verify(self._sources[source], headers, body, self._secrets[source], now)
+        except Unauthorised as error:
+            raise self._unauthorised(source, error) from None
+
+    def _unauthorised(self, source: str, error: Unauthorised) -> _Refused:
+        known = source in self._sources
+        SIGNALS_REJECTED.labels(source if known else "unknown", "unauthorised").inc()
+        challenge = getattr(self._sources[source], "challenge", _CHALLENGE) if known else _CHALLENGE
+        return _Refused(401, str(error), **{"WWW-Authenticate": challenge})
+
+    def _cluster(self, request: Request) -> str:
+        """That of items which name none."""
+        named = request.query_params.get("cluster")
+        if named is None:
+            return self._settings.default_cluster
+        try:
+            return cluster_name(named, "cluster")
+        except InvalidInput as error:
+            raise _Refused(400, f"query parameter {error}") from None
+
+    def _parse(
+        self, source: str, headers: Mapping[str, str], body: bytes, cluster: str, now: datetime
+    ) -> ParseResult:
         try:
             documents, bad_lines = split_documents(body)
         except InvalidInput as error:
             SIGNALS_REJECTED.labels(source, "malformed").inc()
             raise _Refused(400, str(error)) from None
-        cluster = self._settings.default_cluster
-        parsed = parse_documents(
-            documents, source, cluster=cluster, now=datetime.now(UTC), sources=self._sources
-        )
-        rejected = (parsed.rejected + bad_lines)[:_MOST_REJECTIONS]
+        reader = self._sources[source]
+        if isinstance(reader, Assembles):
+            documents = [reader.assemble(headers, document) for document in documents]
+        try:
+            parsed = parse_documents(documents, source, cluster=cluster, now=now, sources=self._sources)
+        except InvalidInput as error:
+            SIGNALS_REJECTED.labels(source, "malformed").inc()
+            raise _Refused(413, str(error)) from None
+        parsed.rejected.extend(bad_lines)
+        return parsed
+
+    async def _take(self, source: str, cluster: str, body: bytes, parsed: ParseResult) -> Response:
+        rejected = parsed.rejected
+        if len(rejected) > _MOST_REJECTED:
+            error = f"more than {_MOST_REJECTED} items are no signals, so nothing of it was taken"
+            await refuse(self._bus, source, cluster, [rejection(0, InvalidInput("body", error), body)])
+            return _json(422, Problem(error=error, rejected=_named(rejected), rejected_total=len(rejected)))
         accepted = await accept(self._bus, parsed.signals)
         await refuse(self._bus, source, cluster, rejected)
-        items = [RejectedItem(index=r.index, field=r.field, message=r.message) for r in rejected]
-        if items and not parsed.signals:
+        reasons = await ignore(self._bus, source, parsed.ignored)
+        items = _named(rejected)
+        if items and not parsed.signals and not parsed.ignored:
             fields = ", ".join(sorted({item.field for item in items}))
-            return _json(422, Problem(error=f"nothing in the body is a signal: {fields}", rejected=items))
-        answer = IngestAnswer(accepted=accepted.new, duplicates=accepted.duplicates, rejected=items)
+            problem = f"nothing in the body is a signal: {fields[:500]}"
+            return _json(422, Problem(error=problem, rejected=items, rejected_total=len(rejected)))
+        answer = IngestAnswer(
+            accepted=accepted.new,
+            duplicates=accepted.duplicates,
+            ignored=len(parsed.ignored),
+            ignored_reasons=reasons,
+            rejected=items,
+            rejected_total=len(rejected),
+        )
         return _json(202, answer)
+
+
+def _named(rejected: list[Rejection]) -> list[RejectedItem]:
+    return [
+        RejectedItem(index=item.index, field=item.field, message=item.message)
+        for item in rejected[:_MOST_NAMED]
+    ]
 
 
 def create_gateway(settings: Settings, bus: SignalSink, *, sources: Registry[Source] = SOURCES) -> FastAPI:
@@ -175,6 +285,17 @@ def create_gateway(settings: Settings, bus: SignalSink, *, sources: Registry[Sou
         return await gateway.ingest(request, source)
 
     @app.post(
+        "/pagerduty/webhook",
+        status_code=202,
+        responses=_ANSWERS,
+        openapi_extra=_BODY,
+        response_model=IngestAnswer,
+        summary="The same as /webhooks/pagerduty",
+    )
+    async def pagerduty(request: Request) -> Response:
+        return await gateway.ingest(request, "pagerduty")
+
+    @app.post(
         "/api/v1/signals",
         status_code=202,
         responses=_ANSWERS,
@@ -191,6 +312,7 @@ def create_gateway(settings: Settings, bus: SignalSink, *, sources: Registry[Sou
             problem = await bus.health()
         except PermanentError as error:
             problem = str(error)
+        UNHEALTHY.labels(component="nats").set(0 if problem is None else 1)
         nats = {"healthy": problem is None, "detail": problem or ""}
         status = "ok" if problem is None else "unhealthy"
         body = {"status": status, "components": {"nats": nats}}

@@ -1,4 +1,4 @@
-"""From labels to the object that an alert is about.
+"""From labels, tags and details to the object that an alert is about, and to the signal.
 
 Metrics about a workload carry the labels of the exporter as well (kube-state-metrics' own pod, service and
 scrape job). So the order below goes from what can only mean the object to what may mean the exporter, and a
@@ -7,11 +7,42 @@ label that the scrape renamed (`exported_…`) beats the plain one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
+from pydantic import ValidationError
+
+from cortexops.domain.errors import InvalidInput
 from cortexops.domain.resource import KINDS, ResourceRef
-from cortexops.domain.signal import SignalType
-from ingest.source import NoTarget, check_resource, cluster_name
+from cortexops.domain.signal import (
+    Severity,
+    Signal,
+    SignalStatus,
+    SignalType,
+    invalid_input,
+    severity_from_word,
+    signal_type,
+)
+from ingest.source import (
+    EARLIEST,
+    LONGEST_LABEL,
+    LONGEST_LABEL_NAME,
+    MOST_LABELS,
+    SKEW,
+    SKEW_LABEL,
+    NoTarget,
+    clean_labels,
+    cluster_name,
+    one_line,
+    reference,
+    some_time,
+    summary_text,
+    table,
+    text_of,
+)
 
 _ORDER = (
     ("deployment", "Deployment"),
@@ -32,10 +63,62 @@ _ORDER = (
     ("ingress", "Ingress"),
     ("service", "Service"),
 )
+# Label → (rank, kind); of the labels that an alert has, the lowest rank names the object.
+_RANKED = {
+    f"{prefix}{label}": (2 * place + late, kind)
+    for place, (label, kind) in enumerate(_ORDER)
+    for late, prefix in enumerate(("exported_", ""))
+}
 _WORKLOAD_TYPES = {
     kind.lower(): kind for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 }
 _ACCEPTED = "deployment, statefulset, daemonset, cronjob, job_name, pod, node, service"
+
+# What other tools call the labels above.
+_ALIASES = {
+    "kube_namespace": "namespace",
+    "k8s_namespace": "namespace",
+    "kube_deployment": "deployment",
+    "kube_stateful_set": "statefulset",
+    "kube_daemon_set": "daemonset",
+    "kube_replica_set": "replicaset",
+    "kube_cronjob": "cronjob",
+    "kube_job": "job_name",
+    "kube_node": "node",
+    "kube_service": "service",
+    "kube_container_name": "container",
+    "container_name": "container",
+    "kube_cluster_name": "cluster",
+    "cluster_name": "cluster",
+    "k8s_cluster": "cluster",
+    "persistent_volume_claim": "persistentvolumeclaim",
+}
+
+_SHORT_KINDS = {
+    "po": "Pod",
+    "deploy": "Deployment",
+    "sts": "StatefulSet",
+    "ds": "DaemonSet",
+    "rs": "ReplicaSet",
+    "cj": "CronJob",
+    "svc": "Service",
+    "no": "Node",
+    "ns": "Namespace",
+    "pvc": "PersistentVolumeClaim",
+    "hpa": "HorizontalPodAutoscaler",
+    "pdb": "PodDisruptionBudget",
+    "ing": "Ingress",
+    "cm": "ConfigMap",
+}
+_KIND_WORDS = {
+    **{kind.kind.lower(): kind.kind for kind in KINDS.values()},
+    **{kind.plural: kind.kind for kind in KINDS.values()},
+    **_SHORT_KINDS,
+}
+_LONGEST_FINGERPRINT = 64
+_series_key = re.compile(r"[A-Za-z0-9._/-]+")
+_RESOURCE_FORM = "must be kind/name or kind/namespace/name, for example deployment/shop/api"
+_ONE_TAG = re.compile(r"\s*([^:=\s][^:=]*)[:=](.*)", re.DOTALL)
 
 
 def _label(labels: Mapping[str, str], name: str) -> str:
@@ -48,34 +131,252 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
         for label in ("node", "kubernetes_node"):
             if found := _label(labels, label):
                 return "Node", found, label
-    if (found := _label(labels, "workload")) and (
-        workload := _WORKLOAD_TYPES.get(_label(labels, "workload_type").lower())
-    ):
-        return workload, found, "workload"
-    for label, object_kind in _ORDER:
-        if found := _label(labels, label):
-            return object_kind, found, label
+    if "workload_type" in labels or "exported_workload_type" in labels:
+        workload = _WORKLOAD_TYPES.get(_label(labels, "workload_type").lower())
+        if workload and (found := _label(labels, "workload")):
+            return workload, found, "workload"
+    best: tuple[int, str, str] | None = None
+    for label in labels.keys() & _RANKED.keys():
+        rank, object_kind = _RANKED[label]
+        if labels[label] and (best is None or rank < best[0]):
+            best = rank, object_kind, label
+    if best is not None:
+        return best[1], labels[best[2]], best[2].removeprefix("exported_")
     # `job` is the scrape job on nearly every metric; only an alert about jobs means a Job by it.
     if "Job" in name and (found := _label(labels, "job")):
         return "Job", found, "job"
     return None
 
 
-def resource_of(labels: Mapping[str, str], name: str, kind: SignalType, *, cluster: str) -> ResourceRef:
+def resource_of(
+    labels: Mapping[str, str], name: str, kind: SignalType, *, cluster: str, field: str = "labels"
+) -> ResourceRef:
     """The object behind the labels of the alert `name`; `cluster` unless a label names one.
 
     Raises `NoTarget` naming the missing label, `InvalidInput` for one that cannot be a name.
     """
-    where = cluster_name(labels.get("cluster") or cluster, "labels.cluster")
+    where = cluster_name(labels.get("cluster") or cluster, f"{field}.cluster")
     found = _object(labels, name, kind)
     if found is None:
-        raise NoTarget("labels", f"name no Kubernetes object; give one of {_ACCEPTED}")
+        raise NoTarget(field, f"name no Kubernetes object; give one of {_ACCEPTED}")
     object_kind, object_name, label = found
     namespace = ""
     if KINDS[object_kind].namespaced:
         namespace = _label(labels, "namespace") or labels.get("kubernetes_namespace", "")
         if not namespace:
-            raise NoTarget("labels.namespace", f"is missing; a {object_kind} (label {label}) needs one")
-    return check_resource(
-        ResourceRef(cluster=where, kind=object_kind, namespace=namespace, name=object_name), "labels"
+            raise NoTarget(f"{field}.namespace", f"is missing; a {object_kind} (label {label}) needs one")
+    return reference(where, object_kind, namespace, object_name, field)
+
+
+# -- details, tags, and objects in one word ------------------------------------------------------------
+
+
+def details_of(value: Any, field: str) -> dict[str, str]:
+    """The scalars of an object as labels, under the names that labels have; what is nested is left out.
+
+    Raises `InvalidInput` for what is no object.
+    """
+    found: dict[str, str] = {}
+    for key, one in table(value, field).items():
+        name, text = one_line(key, LONGEST_LABEL_NAME), one_line(one, LONGEST_LABEL)
+        if name and text:
+            found.setdefault(_ALIASES.get(name.lower(), name), text)
+    return found
+
+
+def tags_of(value: Any, field: str) -> dict[str, str]:
+    """Tags `key:value` as labels: a list of them, or one text with commas. Of two with one key the first
+    counts; tags without a value are left out. Raises `InvalidInput`."""
+    if value is None:
+        return {}
+    words = value.split(",") if isinstance(value, str) else value
+    if isinstance(words, dict):
+        return details_of(words, field)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InvalidInput(field, "must be a list of texts, or one text with commas")
+    pairs = [match for word in words if (match := _ONE_TAG.fullmatch(word[: 2 * LONGEST_LABEL]))]
+    return details_of({match[1].strip(): match[2].strip() for match in reversed(pairs)}, field)
+
+
+def split_resource(text: str, field: str) -> tuple[str, str, str]:
+    """(kind, namespace or "", name) of `deployment/api` or `Deployment/shop/api`; any spelling of the kind
+    that kubectl knows. Raises `InvalidInput`."""
+    parts = text.strip().split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise InvalidInput(field, _RESOURCE_FORM)
+    word = parts[0].strip()
+    kind = _KIND_WORDS.get(word.lower().partition(".")[0])
+    if kind is None:
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]{0,62}", word):
+            raise InvalidInput(field, _RESOURCE_FORM)
+        kind = word  # a kind of somebody's own, written as in YAML
+    return kind, parts[1].strip() if len(parts) == 3 else "", parts[-1].strip()
+
+
+def is_resource(text: str) -> bool:
+    """Whether it reads like `deployment/shop/api`, with a kind that the product knows."""
+    try:
+        return split_resource(text, "resource")[0] in KINDS
+    except InvalidInput:
+        return False
+
+
+def target_of(
+    details: Mapping[str, str],
+    name: str,
+    *,
+    cluster: str,
+    field: str,
+    default_namespace: str = "",
+) -> ResourceRef:
+    """The object that details name: by `resource` (see `split_resource`), else by labels.
+
+    `field` is where the details stood, for messages. Raises `NoTarget` and `InvalidInput`.
+    """
+    text = details.get("resource", "")
+    if "/" not in text:
+        labels = details
+        if default_namespace and not _label(details, "namespace"):
+            labels = {**details, "namespace": default_namespace}
+        return resource_of(labels, name, signal_type(name), cluster=cluster, field=field)
+    kind, namespace, object_name = split_resource(text, f"{field}.resource")
+    where = cluster_name(details.get("cluster") or cluster, f"{field}.cluster")
+    known = KINDS.get(kind)
+    if known is None or known.namespaced:
+        namespace = namespace or details.get("namespace") or default_namespace
+    return reference(where, kind, namespace, object_name, f"{field}.resource")
+
+
+def first_text(*values: Any, most: int = 253) -> str:
+    """The first of these that is text with something in it, on one line."""
+    for value in values:
+        if text := one_line(value, most):
+            return text
+    return ""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Parts of a key. They are kept apart by a character that no part holds after cleaning."""
+    return "\x1f".join(parts)
+
+
+# -- signals -------------------------------------------------------------------------------------------
+
+
+def series(source: str, cluster: str, key: str) -> str:
+    """The fingerprint of what the payload itself names a series; two clusters or sources never share one.
+
+    Keys of unusual length or letters are hashed (`~`), so that the result is short and printable.
+    """
+    plain = f"{source}:{cluster}:{key}"
+    if len(plain) <= _LONGEST_FINGERPRINT and _series_key.fullmatch(key):
+        return plain
+    hashed = hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()[:32]
+    return f"{source}:~{hashed}"[:_LONGEST_FINGERPRINT]
+
+
+def firing_times(
+    started: datetime, ended: datetime | None, now: datetime
+) -> tuple[datetime, datetime | None, int]:
+    """Start and end as they can have been, and by how many seconds the sender's clock is ahead of ours.
+
+    A start further ahead than `SKEW` is `now`; an end is neither in the future nor before its start.
+    """
+    skew = 0
+    if started > now + SKEW:
+        skew = int((started - now).total_seconds())
+        started = now
+    if ended is not None:
+        ended = max(started, min(ended, now))
+    return started, ended, skew
+
+
+def make_signal(
+    source: str,
+    *,
+    name: str,
+    resource: ResourceRef,
+    resolved: bool,
+    severity: Severity,
+    summary: str,
+    labels: dict[str, str],
+    started: datetime,
+    ended: datetime | None,
+    now: datetime,
+    key: str = "",
+    kind: SignalType | None = None,
+    drill: bool = False,
+    started_field: str = "started_at",
+) -> Signal:
+    """A sealed signal. `resource` must come from `reference`; `key` is what the payload calls the series.
+
+    Raises `InvalidInput`.
+    """
+    if started < EARLIEST:
+        raise InvalidInput(started_field, "is missing or before the year 2000")
+    status = SignalStatus.RESOLVED if resolved else SignalStatus.FIRING
+    started, ended, skew = firing_times(started, ended if resolved else None, now)
+    if len(labels) > MOST_LABELS:
+        labels = {one: labels[one] for one in sorted(labels)[:MOST_LABELS]}
+    if skew:
+        labels = {**labels, SKEW_LABEL: str(skew)}
+    try:
+        signal = Signal(
+            source=source,
+            cluster=resource.cluster,
+            status=status,
+            name=name,
+            type=signal_type(name) if kind is None else kind,
+            severity=severity,
+            resource=resource,
+            summary=summary,
+            labels=labels,
+            started_at=started,
+            ended_at=ended,
+            received_at=now,
+            fingerprint=series(source, resource.cluster, key) if key else "",
+            drill=drill,
+        )
+    except ValidationError as error:
+        raise invalid_input(error) from None
+    return signal.sealed()
+
+
+# -- alerts with labels and annotations, as Prometheus and Grafana have them ----------------------------
+
+
+def alert_signal(
+    source: str, alert: Mapping[str, Any], resolved: bool, cluster: str, now: datetime
+) -> Signal:
+    """The signal of one alert: `labels`, `annotations`, `startsAt`, `endsAt`, `fingerprint`.
+
+    Raises `InvalidInput` naming the field that is wrong, `NoTarget` when no label names an object.
+    """
+    labels = clean_labels(alert.get("labels"), "labels")
+    name = labels.get("alertname", "")[:253]
+    if not name:
+        raise InvalidInput("labels.alertname", "is missing")
+    started = some_time(alert.get("startsAt"), "startsAt")
+    if started is None:
+        raise InvalidInput("startsAt", "is missing")
+    kind = signal_type(name)
+    resource = resource_of(labels, name, kind, cluster=cluster)
+    annotations = table(alert.get("annotations"), "annotations")
+    text = text_of(annotations.get("summary")) or text_of(annotations.get("message"))
+    detail = text_of(annotations.get("description"))
+    return make_signal(
+        source,
+        name=name,
+        resource=resource,
+        resolved=resolved,
+        severity=severity_from_word(labels.get("severity", "")),
+        summary=summary_text(f"{text}: {detail}" if text and detail else text or detail),
+        labels=labels,
+        started=started,
+        ended=some_time(alert.get("endsAt"), "endsAt") if resolved else None,
+        now=now,
+        key=one_line(alert.get("fingerprint"), LONGEST_LABEL),
+        kind=kind,
+        drill=labels.get("cortexops_drill", "") == "true",
+        started_field="startsAt",
     )

@@ -19,11 +19,12 @@ from cortexops.domain.causes import Sign
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal, SignalStatus, SignalType, parse_signal
-from ingest.source import LARGEST_SIGNAL, check_resource, check_signal
+from ingest.decode import decode_signal
+from ingest.source import LARGEST_SIGNAL, check_resource
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
-_ESCAPED_NUL = b"\\u0000"
-_id = re.compile(r"[0-9a-f]{32}")
+_control = re.compile(r"\\(?:u00[01789]|[bfnrt])")
+"""Escapes of control characters; what holds one is cleaned by the full model."""
 
 
 class Sighting(NamedTuple):
@@ -108,12 +109,12 @@ def see(document: bytes) -> Seen:
     """One document, checked. Raises `InvalidInput` for what cannot be processed, naming the field."""
     if len(document) > LARGEST_SIGNAL * 2:
         raise InvalidInput("body", "is too large")
-    if _ESCAPED_NUL in document:
-        raise InvalidInput("body", "holds NUL characters")
     try:
         wire = _decode(document)
         text = document.decode()
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _unusual(document)
+    if not text.isprintable() or ("\\" in text and _control.search(text)):
         return _unusual(document)
     place = wire.resource
     resource = _reference(place.cluster, place.kind, place.namespace, place.name)
@@ -139,10 +140,7 @@ def see(document: bytes) -> Seen:
 
 def _unusual(document: bytes) -> Seen:
     """By the full model: another spelling of the schema, or an error that names the field."""
-    signal = check_signal(parse_signal(document))
-    # Our own gateway has sealed it; other publishers may leave that to us.
-    if not (signal.fingerprint and _id.fullmatch(signal.id)):
-        signal = signal.sealed()
+    signal = decode_signal(document)
     sighting = Sighting(
         signal.id,
         signal.fingerprint,

@@ -95,7 +95,7 @@ class SignalBus(SignalSink, Protocol):
 
     async def read(self, partition: int, *, epoch: int, after: int) -> PartitionReader:
         """Read the partition from behind position `after`, or from behind what an earlier epoch's reader has
-        reported done, if that is further. Readers of earlier epochs are cut off."""
+        reported done, if that is further. All other readers of it are cut off."""
         ...
 
     async def backlog(self, partitions: int) -> dict[int, int]:

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
-from pydantic import ValidationError
-
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.signal import (
-    Signal,
-    SignalStatus,
-    invalid_input,
-    severity_from_word,
-    signal_type,
-)
-from ingest.labels import resource_of
-from ingest.source import (
-    LONGEST_LABEL,
-    ParseResult,
-    bounded_labels,
-    check_signal,
-    clean,
-    rejection,
-    some_time,
-    summary_text,
-)
+from cortexops.domain.signal import Signal
+from ingest.labels import alert_signal
+from ingest.source import IgnoreReason, ParseResult, Skip, parse_items, some_time
 from ingest.sources import SOURCES
 
 
@@ -38,10 +19,12 @@ def _is_alert(item: Any) -> bool:
 class Alertmanager:
     """Each alert becomes one signal; the webhook's grouping plays no part."""
 
+    fingerprint_from = ("alerts[].fingerprint",)
+
     def recognises(self, payload: Any) -> bool:
         if isinstance(payload, list):
             return bool(payload) and all(_is_alert(item) for item in payload)
-        if not isinstance(payload, dict):
+        if not isinstance(payload, dict) or "orgId" in payload:  # that one is Grafana's
             return False
         alerts = payload.get("alerts")
         return _is_alert(payload) or (isinstance(alerts, list) and any(_is_alert(item) for item in alerts))
@@ -57,59 +40,24 @@ class Alertmanager:
             raise InvalidInput("alerts", "is missing; expected an Alertmanager webhook, version 4")
         if not isinstance(alerts, list):
             raise InvalidInput("alerts", "must be a list")
-        result = ParseResult([], [])
-        for index, alert in enumerate(alerts):
-            try:
-                result.signals.append(_signal(alert, cluster, now))
-            except InvalidInput as error:
-                result.rejected.append(rejection(index, error, msgspec.json.encode(alert)))
-        return result
+        return parse_items(alerts, _signal, cluster, now)
 
 
-def _mapping(alert: Mapping[str, Any], field: str) -> dict[str, str]:
-    value = alert.get(field) or {}
-    if not isinstance(value, dict):
-        raise InvalidInput(field, "must be an object")
-    return {clean(key, 128): clean(text, LONGEST_LABEL) for key, text in value.items()}
-
-
-def _signal(alert: Any, cluster: str, now: datetime) -> Signal:
+def _signal(alert: Any, cluster: str, now: datetime) -> Signal | Skip:
     if not isinstance(alert, dict):
         raise InvalidInput("alert", "must be an object")
-    labels = _mapping(alert, "labels")
-    annotations = _mapping(alert, "annotations")
-    name = labels.get("alertname", "")
-    if not name:
-        raise InvalidInput("labels.alertname", "is missing")
-    started = some_time(alert.get("startsAt"), "startsAt")
-    if started is None:
-        raise InvalidInput("startsAt", "is missing")
+    status = alert.get("status")
+    if status in ("firing", "resolved"):
+        return alert_signal("alertmanager", alert, status == "resolved", cluster, now)
+    if isinstance(status, dict):  # as Alertmanager's API lists them: what has ended is not in the list
+        if status.get("state") == "suppressed":
+            return Skip(IgnoreReason.SILENCED, "silenced or inhibited in Alertmanager")
+        return alert_signal("alertmanager", alert, False, cluster, now)
+    if status is not None:
+        raise InvalidInput("status", "must be firing or resolved")
+    # As Prometheus itself posts them: an end in the past is the only sign that it is over.
     ended = some_time(alert.get("endsAt"), "endsAt")
-    resolved = alert.get("status") == "resolved"  # the API's status is an object: that is firing
-    kind = signal_type(name)
-    resource = resource_of(labels, name, kind, cluster=cluster)
-    text = annotations.get("summary") or annotations.get("message") or ""
-    detail = annotations.get("description", "")
-    try:
-        signal = Signal(
-            source="alertmanager",
-            cluster=resource.cluster,
-            status=SignalStatus.RESOLVED if resolved else SignalStatus.FIRING,
-            name=name[:253],
-            type=kind,
-            severity=severity_from_word(labels.get("severity", "")),
-            resource=resource,
-            summary=summary_text(f"{text}: {detail}" if text and detail else text or detail),
-            labels=bounded_labels(labels),
-            started_at=started,
-            ended_at=ended if resolved else None,
-            received_at=now,
-            fingerprint=str(alert.get("fingerprint") or "")[:64],
-            drill=labels.get("cortexops_drill", "") == "true",
-        )
-    except ValidationError as error:
-        raise invalid_input(error) from None
-    return check_signal(signal).sealed()
+    return alert_signal("alertmanager", alert, ended is not None and ended <= now, cluster, now)
 
 
 SOURCES.register("alertmanager", Alertmanager())

@@ -32,7 +32,11 @@ def test_an_alert_becomes_a_signal() -> None:
     (one,) = parse("alertmanager", payload).signals
     assert str(one.resource) == "Pod shop/api-0"
     assert (one.cluster, one.source, one.type) == ("main", "alertmanager", SignalType.CRASH_LOOP)
-    assert (one.severity, one.fingerprint, one.ended_at) == (Severity.MEDIUM, "abc123", None)
+    assert (one.severity, one.fingerprint, one.ended_at) == (
+        Severity.MEDIUM,
+        "alertmanager:main:abc123",
+        None,
+    )
     assert one.started_at.microsecond == 123456
     assert one.received_at == NOW
     assert one == one.sealed()
@@ -92,7 +96,8 @@ def test_a_resolved_alert_ends_the_series_that_it_belongs_to() -> None:
             FateReason.UNDECODABLE,
         ),
         ({"labels": {"namespace": "s"}}, "labels.alertname", FateReason.UNDECODABLE),
-        ({"labels": []}, "labels.alertname", FateReason.UNDECODABLE),
+        ({"labels": {}}, "labels.alertname", FateReason.UNDECODABLE),
+        ({"labels": []}, "labels", FateReason.UNDECODABLE),
         ({"labels": "x"}, "labels", FateReason.UNDECODABLE),
         (None, "alert", FateReason.UNDECODABLE),
         (7, "alert", FateReason.UNDECODABLE),

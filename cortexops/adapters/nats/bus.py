@@ -75,22 +75,20 @@ class JetStreamBus:
         return StreamState(f"{self._settings.stream}@{made}", info.state.first_seq, info.state.last_seq)
 
     async def read(self, partition: int, *, epoch: int, after: int) -> JetStreamReader:
+        """Removes all other consumers of the partition. One of a later epoch can only be from before the
+        database was restored to an earlier state: what it had done is done."""
         jetstream = self._connection.client.jetstream()
-        earlier: list[ConsumerInfo] = []
-        for info in await self._consumers():
-            named = parse_consumer(info.name)
-            if named is not None and named[0] == partition and named[1] < epoch:
-                earlier.append(info)
-        done = max([info.ack_floor.stream_seq for info in earlier if info.ack_floor is not None], default=0)
-        reader = JetStreamReader(self._connection, partition, epoch, max(after, done))
-        await reader.open()
-        for info in earlier:
+        others = [info for info in await self._consumers() if _partition(info) == partition]
+        done = max([info.ack_floor.stream_seq for info in others if info.ack_floor is not None], default=0)
+        for info in others:
             try:
                 await jetstream.delete_consumer(self._settings.stream, info.name)
             except NotFoundError:
                 continue
             except (APIError, *CLIENT_ERRORS) as error:
                 raise TemporaryError(f"JetStream does not answer: {type(error).__name__}") from None
+        reader = JetStreamReader(self._connection, partition, epoch, max(after, done))
+        await reader.open()
         return reader
 
     async def _consumers(self) -> list[ConsumerInfo]:
@@ -114,3 +112,8 @@ class JetStreamBus:
                 left = (info.num_pending or 0) + (info.num_ack_pending or 0)
                 newest[named[0]] = max(newest.get(named[0], (-1, 0)), (named[1], left))
         return {partition: left for partition, (_, left) in newest.items()}
+
+
+def _partition(info: ConsumerInfo) -> int | None:
+    named = parse_consumer(info.name)
+    return named[0] if named is not None else None
