@@ -25,7 +25,8 @@ PARTITIONS_OWNED = Gauge(
 )
 CORRELATION_LATENCY = Histogram(
     "cortexops_correlation_latency_seconds",
-    "From acceptance of a signal until its workflow knows it, the grouping window included",
+    "From acceptance of a signal until its workflow knows it, the grouping window included; "
+    "one observation a delivery, of its oldest signal",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
 )
 ACTIVE_INCIDENTS = Gauge("cortexops_active_incidents", "Incidents that have not ended", ["severity"])

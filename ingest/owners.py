@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from cortexops.domain.errors import NotFound, PermanentError, TemporaryError
-from cortexops.domain.owners import CLIMBS, controller_of, guess_owner, guess_workload
+from cortexops.domain.owners import CLIMBS, controller_of, guess_owner, guess_workload, revision_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.ports.cluster import ReadableCluster
 from cortexops.telemetry import get_logger
@@ -54,6 +54,14 @@ class _Cache(Generic[V]):
             self._entries.popitem(last=False)
 
 
+def _family(resource: ResourceRef) -> str:
+    """Pods of one ReplicaSet have one owner: a storm of them is one question."""
+    revision = revision_of(resource.name) if resource.kind == "Pod" else ""
+    if revision:
+        return f"{resource.cluster}:{resource.namespace}:{revision}"
+    return resource.key
+
+
 class OwnerResolver:
     """Resolves workloads and environments. Never raises for a cluster's sake and never waits long."""
 
@@ -77,26 +85,34 @@ class OwnerResolver:
 
     def cached(self, resource: ResourceRef) -> ResourceRef | None:
         """The workload if no question is needed."""
-        return resource if resource.kind not in CLIMBS else self._owners.get(resource.key)
+        return resource if resource.kind not in CLIMBS else self._owners.get(_family(resource))
 
     async def workload(self, signal: Complaint) -> ResourceRef:
         """The workload (or node, or the object itself) that the signal is about."""
         resource = signal.resource
         if (known := self.cached(resource)) is not None:
             return known
-        found = await self._ask(resource)
+        found = await self._ask(resource) if self._reachable(resource.cluster) is not None else None
+        return self._keep(signal, found)
+
+    def _keep(self, signal: Complaint, found: ResourceRef | None) -> ResourceRef:
         ttl = _TTL
         if found is None:
-            found, ttl = guess_workload(resource, signal.labels), _GUESS_TTL
-        self._owners.put(resource.key, found, ttl)
+            found, ttl = guess_workload(signal.resource, signal.labels), _GUESS_TTL
+        self._owners.put(_family(signal.resource), found, ttl)
         return found
 
     async def workloads(self, signals: Sequence[Complaint]) -> list[ResourceRef]:
-        """Of many signals, each object asked about once, several at a time."""
+        """Of many signals, each family of pods asked about once, several at a time."""
         found = [self.cached(signal.resource) for signal in signals]
-        unknown = {s.resource.key: s for s, known in zip(signals, found, strict=True) if known is None}
-        if unknown:
-            await asyncio.gather(*(self.workload(signal) for signal in unknown.values()))
+        unknown = {_family(s.resource): s for s, known in zip(signals, found, strict=True) if known is None}
+        asked = []
+        for signal in unknown.values():
+            if self._reachable(signal.resource.cluster) is None:
+                self._keep(signal, None)
+            else:
+                asked.append(self.workload(signal))
+        await asyncio.gather(*asked)
         return [
             known or self.cached(signal.resource) or await self.workload(signal)
             for signal, known in zip(signals, found, strict=True)

@@ -221,7 +221,7 @@ class Partition:
                 async with asyncio.timeout(self._groups.next_due(time.monotonic()) or 0.001):
                     await self._news.wait()
 
-    def _answer(self, taken: Taken, fate: Fate) -> None:
-        self._recorder.answer(taken, fate)
+    def _answer(self, taken: Taken, fate: Fate, key: str) -> None:
+        self._recorder.answer(taken, fate, key)
         self._mine -= 1
         self._held.change(-1)

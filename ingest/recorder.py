@@ -85,13 +85,13 @@ class Recorder:
             self._ready.append(envelope.sequence)
         return True
 
-    def answer(self, taken: Taken, fate: Fate) -> None:
+    def answer(self, taken: Taken, fate: Fate, key: str) -> None:
         """A signal has its fate. A duplicate is counted; its row is there already."""
         sighting = taken.sighting
         answers = self._answers[taken.sequence]
         answers.counts[fate] += 1
         if fate != _DUPLICATE:
-            answers.entries.append(Entry(sighting.id, fate, taken.key, sighting.text))
+            answers.entries.append(Entry(sighting.id, fate, key, sighting.text))
         self._answered(taken.sequence)
 
     def parked(self, sequence: int, reason: FateReason) -> None:

@@ -17,6 +17,7 @@ from cortexops.contracts.incident import Absorption
 from cortexops.domain.causes import Assignment
 from cortexops.domain.correlation import Fate, decide_group, fates_after_delivery, fold, is_heard
 from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.links import LinkReason
 from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
 from cortexops.metrics import CORRELATION_LATENCY
 from cortexops.ports.bus import SignalBus
@@ -32,6 +33,11 @@ _LONGEST_PAUSE = 30.0  # seconds between tries of a bundle
 _REMEMBERED = 50_000  # ids of signals, and pairs of absorbed and absorbing incidents
 _DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
 _UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
+_LINKED: dict[LinkReason, Fate] = {
+    reason: Fate(SignalFate.MERGED, FateReason(reason.value))
+    for reason in LinkReason
+    if reason is not LinkReason.SAME_WORKLOAD
+}
 _PARKED = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
 
 _log = get_logger(__name__)
@@ -51,10 +57,10 @@ class Settler:
         groups: Groups,
         registry: Registry,
         *,
-        answer: Callable[[Taken, Fate], None],
+        answer: Callable[[Taken, Fate, str], None],
         may_act: Callable[[], bool],
     ) -> None:
-        """`answer` is told the fate of each signal; `may_act` says whether the lease is still ours."""
+        """`answer` is told the fate of each signal and the key of its incident; `may_act` says whether the lease is still ours."""
         self._cooldown = timedelta(minutes=settings.cooldown_minutes)
         self._most_failures = settings.max_deliver
         self._bus = bus
@@ -207,21 +213,23 @@ class Settler:
     def _finish(self, bundle: Bundle) -> None:
         """Every signal has its fate; of copies of one signal the first has it, the rest are duplicates."""
         assert bundle.fates is not None
-        now, moment = time.time(), datetime.now(UTC)
+        moment = datetime.now(UTC)
+        oldest = float("inf")
         seen: set[str] = set()
         for taken in bundle.taken:
             id_ = taken.sighting.id
             fate = _DUPLICATE if id_ in seen else bundle.fates[id_]
             seen.add(id_)
             if is_heard(fate):
-                CORRELATION_LATENCY.observe(max(0.0, now - taken.stored_at))
+                oldest = min(oldest, taken.stored_at)
                 _remember(self._recent, id_, moment)
-                self._registry.delivered(bundle.key)
                 if taken.key != bundle.key and fate.fate is SignalFate.MERGED:
-                    fate = Fate(SignalFate.MERGED, FateReason(bundle.reasons[id_].value))
-            taken.key, own = bundle.key, taken.key
-            self._registry.settled(own)
-            self._answer(taken, fate)
+                    fate = _LINKED[bundle.reasons[id_]]
+            self._registry.settled(taken.key)
+            self._answer(taken, fate, bundle.key)
+        if oldest < float("inf"):
+            CORRELATION_LATENCY.observe(max(0.0, time.time() - oldest))
+            self._registry.delivered(bundle.key)
 
     # -- what went wrong -----------------------------------------------------------------------------
 
@@ -257,7 +265,7 @@ class Settler:
                 self._postpone([bundle], lost)
                 return
             self._registry.settled(taken.key)
-            self._answer(taken, _PARKED)
+            self._answer(taken, _PARKED, bundle.key)
 
 
 def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:

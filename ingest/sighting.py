@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from cortexops.domain.causes import Sign
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.resource import ResourceRef, reference
 from cortexops.domain.signal import Severity, Signal, SignalStatus, SignalType, parse_signal
 from ingest.decode import decode_signal
 from ingest.source import LARGEST_SIGNAL, check_resource
@@ -158,7 +158,7 @@ def _unusual(document: bytes) -> Seen:
 
 @lru_cache(20_000)  # the same objects complain again and again
 def _reference(cluster: str, kind: str, namespace: str, name: str) -> ResourceRef:
-    return check_resource(ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name))
+    return check_resource(reference(cluster, kind, namespace, name))
 
 
 @lru_cache(20_000)

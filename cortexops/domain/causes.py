@@ -124,14 +124,14 @@ def assign(troubles: Iterable[Trouble], around: Surroundings) -> Assignment:
     """Link what is explained, chains followed to their end."""
     known = {trouble.key: trouble for trouble in troubles if trouble.signs}
     direct: dict[tuple[str, Sign], list[Link]] = defaultdict(list)
-    for links in (  # the surest first
+    for rule in (  # the surest first
         _under_nodes(known, around),
         _stopped_by_obstacles(known),
         _by_configuration(known, around),
         _by_release(known, around),
         _by_dependency(known, around),
     ):
-        for place, link in links.items():
+        for place, link in rule.items():
             direct[place].append(link)
     ways: dict[str, list[Link]] = {}  # out of each trouble of which every sign is explained
     for key, trouble in known.items():
@@ -139,20 +139,18 @@ def assign(troubles: Iterable[Trouble], around: Surroundings) -> Assignment:
             ways[key] = [link for sign in trouble.signs for link in direct[key, sign]]
     ends = {key: _end(key, ways) for key in known}
     of_sign: dict[tuple[str, Sign], Link] = {}
-    for (key, sign), links in direct.items():
+    for place, links in direct.items():
+        key, _ = place
         ahead = [Link(ends[link.key], link.reason) for link in links if ends[link.key] != key]
-        if ends[key] == key and key in ways:
-            continue  # the end of a circle keeps what is its own
-        if ahead:
-            of_sign[key, sign] = ahead[0]
-    whole = {
-        key: Link(
-            ends[key], next((li.reason for li in ways[key] if ends[li.key] == ends[key]), ways[key][0].reason)
-        )
-        for key in ways
-        if ends[key] != key
-    }
+        if ahead and not (key in ways and ends[key] == key):  # the end of a circle keeps what is its own
+            of_sign[place] = ahead[0]
+    whole = {key: Link(ends[key], _reason(ways[key])) for key in ways if ends[key] != key}
     return Assignment(of_sign, whole)
+
+
+def _reason(ways: list[Link]) -> LinkReason:
+    """The surest of several."""
+    return min((link.reason for link in ways), key=list(LinkReason).index)
 
 
 def _end(start: str, ways: Mapping[str, list[Link]]) -> str:
@@ -245,10 +243,10 @@ def _after(change: float, most: float, trouble: Trouble, types: frozenset[Signal
 def _by_dependency(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
     found: dict[tuple[str, Sign], Link] = {}
     for key, trouble in known.items():
-        if trouble.has_own_reason:
+        if not around.calls.get(key) or trouble.has_own_reason:
             continue
         causes = []
-        for called in around.calls.get(key, ()):
+        for called in around.calls[key]:
             began = known[called].first(*_UPSTREAM) if called in known and called != key else None
             if began is not None:
                 causes.append((began, called))

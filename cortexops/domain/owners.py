@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.resource import JSON, ResourceRef, reference
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"  # the alphabet of generated suffixes: no vowels, so hardly ever a word
 _deployment_pod = re.compile(rf"(?P<name>.+)-(?P<hash>[{_SAFE}]{{6,10}})-[{_SAFE}]{{5}}")
@@ -21,6 +21,7 @@ _cron_job = re.compile(r"(?P<name>.+)-\d{8,10}")
 
 CLIMBS = frozenset({"Pod", "ReplicaSet", "Job"})
 """Kinds that may belong to something above them."""
+_NO_LABELS: Mapping[str, str] = {}
 _OWNERS = frozenset(
     {"ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController"}
 )
@@ -82,10 +83,17 @@ def guess_owner(kind: str, name: str, labels: Mapping[str, str]) -> Owner | None
 
 def guess_workload(resource: ResourceRef, labels: Mapping[str, str]) -> ResourceRef:
     """The topmost workload by guesses alone; the object itself when nothing can be told."""
-    current = resource
+    kind, name = resource.kind, resource.name
     for _ in range(3):
-        owner = guess_owner(current.kind, current.name, labels if current == resource else {})
+        owner = guess_owner(kind, name, labels)
         if owner is None:
             break
-        current = current.model_copy(update={"kind": owner.kind, "name": owner.name})
-    return current
+        kind, name = owner
+        labels = _NO_LABELS  # they are the first object's
+    return reference(resource.cluster, kind, resource.namespace, name)
+
+
+def revision_of(pod: str) -> str:
+    """The ReplicaSet whose pods have names of this form, all with one owner; empty for other forms."""
+    match = _deployment_pod.fullmatch(pod)
+    return f"{match['name']}-{match['hash']}" if match else ""

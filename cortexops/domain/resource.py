@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +33,12 @@ class ResourceRef(Frozen):
     def key(self) -> str:
         """`cluster:namespace:kind:name`, the stable form that ids are made of."""
         return f"{self.cluster}:{self.namespace}:{self.kind}:{self.name}"
+
+
+@lru_cache(50_000)
+def reference(cluster: str, kind: str, namespace: str, name: str) -> ResourceRef:
+    """The reference, made once for each object: in a storm the same ones come again and again."""
+    return ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name)
 
 
 class Kind(NamedTuple):

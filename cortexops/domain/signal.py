@@ -27,11 +27,14 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for low to 3 for critical."""
-        return 3 - list(Severity).index(self)
+        return _RANKS[self]
 
     @classmethod
     def worst(cls, severities: list[Severity]) -> Severity:
         return max(severities, key=lambda severity: severity.rank)
+
+
+_RANKS = {severity: 3 - place for place, severity in enumerate(Severity)}
 
 
 class SignalStatus(StrEnum):
