@@ -23,6 +23,7 @@ from cortexops.domain.signal import (
     SignalStatus,
     SignalType,
     invalid_input,
+    sealed_signal,
     severity_from_word,
     signal_type,
 )
@@ -321,25 +322,23 @@ def make_signal(
     if skew:
         labels = {**labels, SKEW_LABEL: str(skew)}
     try:
-        signal = Signal(
+        return sealed_signal(
             source=source,
-            cluster=resource.cluster,
-            status=status,
             name=name,
-            type=signal_type(name) if kind is None else kind,
-            severity=severity,
             resource=resource,
-            summary=summary,
+            status=status,
             labels=labels,
             started_at=started,
+            fingerprint=series(source, resource.cluster, key) if key else "",
+            type=signal_type(name) if kind is None else kind,
+            severity=severity,
+            summary=summary,
             ended_at=ended,
             received_at=now,
-            fingerprint=series(source, resource.cluster, key) if key else "",
             drill=drill,
         )
     except ValidationError as error:
         raise invalid_input(error) from None
-    return signal.sealed()
 
 
 # -- alerts with labels and annotations, as Prometheus and Grafana have them ----------------------------

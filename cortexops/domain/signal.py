@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
@@ -90,22 +90,57 @@ class Signal(Frozen):
     @property
     def fingerprint_fields(self) -> dict[str, str]:
         """What the fingerprint is made of, to be shown to people who ask why two signals were one."""
-        return {
-            "source": self.source,
-            "cluster": self.cluster,
-            "name": self.name,
-            "resource": self.resource.key,
-            "container": self.labels.get("container", ""),
-        }
+        container = self.labels.get("container", "")
+        return _fields(self.source, self.cluster, self.name, self.resource.key, container)
 
     def sealed(self) -> Signal:
-        """The same signal with its fingerprint and id computed; whatever was claimed for them is replaced."""
-        # Lengths keep the fields apart whatever they hold; hashing text is several times as fast as JSON.
-        fields = "".join(f"{len(value)}:{value}" for value in self.fingerprint_fields.values())
-        fingerprint = self.fingerprint or sha256(fields.encode()).hexdigest()[:16]
-        firing = f"{fields}{len(fingerprint)}:{fingerprint}{self.status}{self.started_at.timestamp()!r}"
-        id_ = sha256(firing.encode()).hexdigest()[:32]
+        """The same signal with its fingerprint and id computed. A fingerprint that is there stays; whatever
+        was claimed for the id is replaced."""
+        fingerprint, id_ = seal(self.fingerprint_fields, self.fingerprint, self.status, self.started_at)
         return self.model_copy(update={"fingerprint": fingerprint, "id": id_})
+
+
+def _fields(source: str, cluster: str, name: str, resource: str, container: str) -> dict[str, str]:
+    return {"source": source, "cluster": cluster, "name": name, "resource": resource, "container": container}
+
+
+def seal(
+    fields: dict[str, str], fingerprint: str, status: SignalStatus, started_at: datetime
+) -> tuple[str, str]:
+    """(fingerprint, id) of a signal with these `fingerprint_fields`; a given fingerprint stays."""
+    # Lengths keep the fields apart whatever they hold; hashing text is several times as fast as JSON.
+    text = "".join(f"{len(value)}:{value}" for value in fields.values())
+    fingerprint = fingerprint or sha256(text.encode()).hexdigest()[:16]
+    firing = f"{text}{len(fingerprint)}:{fingerprint}{status}{started_at.timestamp()!r}"
+    return fingerprint, sha256(firing.encode()).hexdigest()[:32]
+
+
+def sealed_signal(
+    *,
+    source: str,
+    name: str,
+    resource: ResourceRef,
+    status: SignalStatus,
+    labels: dict[str, str],
+    started_at: datetime,
+    fingerprint: str = "",
+    **more: Any,
+) -> Signal:
+    """A sealed signal, built once; its cluster is the resource's. Raises `ValidationError`."""
+    fields = _fields(source, resource.cluster, name, resource.key, labels.get("container", ""))
+    fingerprint, id_ = seal(fields, fingerprint, status, started_at)
+    return Signal(
+        id=id_,
+        source=source,
+        cluster=resource.cluster,
+        status=status,
+        name=name,
+        resource=resource,
+        labels=labels,
+        started_at=started_at,
+        fingerprint=fingerprint,
+        **more,
+    )
 
 
 class SignalFate(StrEnum):
