@@ -39,12 +39,6 @@ class Group:
     severe: bool = False
     taken: list[Taken] = field(default_factory=list)
 
-    @property
-    def urgency(self) -> tuple[int, float]:
-        """Sorts the most severe first, and of those the newest."""
-        worst = max(taken.sighting.severity.rank for taken in self.taken)
-        return -worst, -max(taken.sighting.started_at for taken in self.taken)
-
 
 @dataclass(slots=True)
 class Bundle:
@@ -58,8 +52,13 @@ class Bundle:
     absorbs: dict[str, LinkReason] = field(default_factory=dict)  # keys of open incidents that are part of it
     fates: dict[str, Fate] | None = None  # decided
     due: float = 0.0
-    tries: int = 0
     failures: int = 0
+
+    @property
+    def urgency(self) -> tuple[int, float]:
+        """Sorts the most severe first, and of those the newest."""
+        worst = max((taken.sighting.severity.rank for taken in self.taken), default=0)
+        return -worst, -max((taken.sighting.started_at for taken in self.taken), default=0.0)
 
     def part(self, taken: list[Taken]) -> Bundle:
         """A bundle of some of its signals."""
@@ -78,7 +77,9 @@ class Groups:
         self._crowd: dict[str, int] = defaultdict(int)  # cluster → open groups
         self._flushed: OrderedDict[str, float] = OrderedDict()  # key → until when it may not hurry
         self._busy: dict[str, float] = {}  # cluster → until when a severe signal has company
-        self.again: list[Bundle] = []
+        self.again: list[Bundle] = []  # each at its own time
+        self._held: list[Bundle] = []  # all together, when an engine is back
+        self._held_until = 0.0
 
     def add(self, taken: Taken, now: float) -> None:
         """Put a signal into its group."""
@@ -90,14 +91,14 @@ class Groups:
         group.severe = group.severe or taken.sighting.severity in self._severe
 
     def due(self, now: float, *, pressed: bool = False) -> list[Group]:
-        """Groups whose time has come, the most severe and newest first; they leave.
+        """Groups whose time has come; they leave.
 
         A severe signal does not wait where nothing else is wrong, and not for long in company. It hurries
         only the first group of its key, so that a storm does not become one Temporal signal per message.
         `pressed`: nobody waits, a storm is not held in memory.
         """
         ready = [g for g in self._open.values() if pressed or self._when(g) <= now]
-        return sorted(map(self.take, ready, [now] * len(ready)), key=lambda group: group.urgency)
+        return [self.take(group, now) for group in ready]
 
     def _when(self, group: Group) -> float:
         """When the group is due."""
@@ -123,15 +124,23 @@ class Groups:
         """The group of this key that still waits."""
         return self._open.get(key)
 
+    def hold(self, bundles: list[Bundle], until: float) -> None:
+        """An engine is away: these wait, and are tried again together, so that the most severe goes first."""
+        self._held += bundles
+        self._held_until = until
+
     def retries(self, now: float) -> list[Bundle]:
         """Bundles to be tried again now; they leave."""
         ready = [bundle for bundle in self.again if bundle.due <= now]
         self.again = [bundle for bundle in self.again if bundle.due > now]
+        if self._held_until <= now:
+            ready, self._held = ready + self._held, []
         return ready
 
     def next_due(self, now: float) -> float:
         """Seconds until something is due, at most one."""
         times = [bundle.due for bundle in self.again]
+        times += [self._held_until] if self._held else []
         times += [self._when(group) for group in self._open.values()]
         return max(0.0, min([1.0, *(time - now for time in times)]))
 
@@ -141,3 +150,4 @@ class Groups:
             group.due = float("-inf")
         for bundle in self.again:
             bundle.due = 0.0
+        self._held_until = 0.0

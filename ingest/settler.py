@@ -29,7 +29,7 @@ from ingest.registry import Registry
 from ingest.starter import Starter
 
 _AT_ONCE = 32  # deliveries to Temporal
-_LONGEST_PAUSE = 30.0  # seconds between tries of a bundle
+_LONGEST_PAUSE = 10.0  # seconds between tries while an engine is away
 _REMEMBERED = 50_000  # ids of signals, and pairs of absorbed and absorbing incidents
 _DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
 _UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
@@ -60,7 +60,8 @@ class Settler:
         answer: Callable[[Taken, Fate, str], None],
         may_act: Callable[[], bool],
     ) -> None:
-        """`answer` is told the fate of each signal and the key of its incident; `may_act` says whether the lease is still ours."""
+        """`answer` is told the fate of each signal and the key of its incident; `may_act` says whether the
+        lease is still ours."""
         self._cooldown = timedelta(minutes=settings.cooldown_minutes)
         self._most_failures = settings.max_deliver
         self._bus = bus
@@ -74,16 +75,21 @@ class Settler:
         self._recent: OrderedDict[str, datetime] = OrderedDict()  # ids that a workflow heard of lately
         self._absorbed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.problem: str | None = None
+        self._outage = 0  # rounds in a row in which an engine was away
+        self._resume = 0.0
 
     async def settle(self, groups: Sequence[Group], retries: Sequence[Bundle]) -> None:
         """Take everything as far as it goes now. Raises nothing for what the engines do."""
         self.problem = None
         bundles = [*retries, *(await self._bundles(groups))]
+        bundles.sort(key=lambda bundle: bundle.urgency)  # severe and fresh first, above all after an outage
         decided = await self._decide(bundles)
         done = await asyncio.gather(*(self._deliver(bundle) for bundle in decided))
         for bundle, delivered in zip(decided, done, strict=True):
             if delivered:
                 self._finish(bundle)
+        if not self.problem:
+            self._outage = 0
 
     # -- link ----------------------------------------------------------------------------------------
 
@@ -190,6 +196,8 @@ class Settler:
             async with self._slots:
                 if not self._may_act():
                     raise TemporaryError("the lease of the partition is not renewed")
+                if self.problem:  # it would only wait for the same time-out
+                    raise TemporaryError(self.problem)
                 if any(sighting.status is SignalStatus.FIRING for sighting in heard):
                     told = [sighting.signal() for sighting in fold(heard)]
                     started = await self._starter.deliver(bundle.key, bundle.resource, told, linked)
@@ -234,14 +242,13 @@ class Settler:
     # -- what went wrong -----------------------------------------------------------------------------
 
     def _postpone(self, bundles: Sequence[Bundle], error: TemporaryError) -> None:
+        if not self.problem:
+            pause = min(_LONGEST_PAUSE, error.delay.total_seconds() * 2 ** min(self._outage, 10))
+            self._outage += 1
+            self._resume = time.monotonic() + pause
+            _log.warning("signals are held", error=str(error), seconds=round(pause, 1))
         self.problem = str(error)
-        now = time.monotonic()
-        for bundle in bundles:
-            pause = min(_LONGEST_PAUSE, error.delay.total_seconds() * 2**bundle.tries)
-            bundle.tries = min(bundle.tries + 1, 10)
-            bundle.due = now + pause
-            self._groups.again.append(bundle)
-        _log.warning("signals are held", bundles=len(bundles), error=str(error))
+        self._groups.hold(list(bundles), self._resume)
 
     async def _refused(self, bundle: Bundle, error: PermanentError) -> None:
         """Halve the bundle until what is refused stands alone; that is tried again later, then parked."""

@@ -20,7 +20,7 @@ from ingest.accept import accept
 from ingest.correlator import Correlator
 from ingest.owners import OwnerResolver
 from sandbox.engines.nats import NatsEngine
-from tests.ingest.support import RecordingStarter, eventually, metric, settings, signal, since, totals
+from tests.ingest.support import START, RecordingStarter, eventually, metric, settings, signal, since, totals
 from tests.support.memory_store import MemoryStore
 
 API = "incident:test:shop:Deployment:api"
@@ -323,3 +323,20 @@ async def test_ten_posts_of_one_alert_are_one_start(nats_server: NatsEngine) -> 
         await asyncio.sleep(0.2)
         assert world.starter.started == [API]
         assert since(before) == {"ingested": 10, "started": 1, "merged": 9}
+
+
+async def test_after_an_outage_the_most_severe_and_newest_come_first(nats_server: NatsEngine) -> None:
+    async with rig(nats_server) as world, world.correlator() as correlator:
+        world.starter.failure = FAST
+        order = [Severity.LOW, Severity.CRITICAL, Severity.MEDIUM, Severity.HIGH]
+        for number, severity in enumerate(order * 2):
+            at = START + timedelta(minutes=number)
+            await accept(world.bus, [signal(object_name=f"app{number}", severity=severity, started_at=at)])
+            await asyncio.sleep(0.02)
+        await eventually(lambda: correlator.held == 8 and correlator.healthy() is not None)
+        await asyncio.sleep(0.3)
+        world.starter.failure = None
+        await eventually(lambda: len(world.starter.started) == 8)
+        assert [key.rpartition(":")[2] for key in world.starter.started] == [
+            f"app{number}" for number in (5, 1, 7, 3, 6, 2, 4, 0)
+        ]

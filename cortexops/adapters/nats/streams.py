@@ -69,7 +69,7 @@ def telemetry(settings: NatsSettings) -> StreamConfig:
         subjects=["telemetry.*.*", "telemetry.*.*.*"],
         subject_transform=SubjectTransform(
             src="telemetry.*.*",
-            dest="telemetry.{{wildcard(1)}}.{{wildcard(2)}}.{{partition(%d,1)}}" % settings.partitions,
+            dest=f"telemetry.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{partition({settings.partitions},1)}}}}",
         ),
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
