@@ -7,7 +7,7 @@ PYTEST_WORKERS ?= 2
 KEEP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure test up check lint fmt types layers policy-test bench lock clean
+.PHONY: help setup demo demo-failure test up check lint fmt types layers policy-test bench evals lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ check: lint types layers policy-test test ## what CI runs
 
 bench: $(STAMP) ## measure; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks
+
+evals: $(STAMP) ## how good the investigation is on the evaluation set: accuracy, calibration, cost
+	@$(BIN)/python -m tests.evals.run
 
 lock: $(STAMP) ## write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude cortexops | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt

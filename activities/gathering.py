@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import base64
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound
+from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.evidence import Gap, GapReason
-from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes.certificates import validity
+from cortexops.domain.kubernetes.refusals import Refusal, refusal
 from cortexops.domain.kubernetes.values import mapping, moment, number, text
 from cortexops.domain.redaction import redact
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
-from cortexops.domain.scene import EventFact, LogExcerpt, Scene
+from cortexops.domain.scene import EventFact, LogExcerpt, Measure, Scene
 from cortexops.domain.signal import Signal
 from cortexops.domain.topology import Edge, Relation, Topology, topology
 from cortexops.ports.cluster import ReadableCluster
@@ -23,15 +26,33 @@ MOST_LISTED = 500
 _MOST_EVENTS_KEPT = 200
 _LONGEST_LINE = 2000  # characters
 _LOG_LINES = 200
+_LONGEST_MESSAGE = 8192  # characters
+_MOST_KEYS = 20
+_LARGEST_CERTIFICATE = 65_536  # characters of base64
 
 T = TypeVar("T")
 
 
-class Reads:
-    """Reads of one cluster, each sent once however many ask for it. Shared by investigations of one alert."""
+class Backend(Protocol):
+    """A telemetry server beside the API server, such as Prometheus."""
 
-    def __init__(self, cluster: ReadableCluster) -> None:
+    @property
+    def name(self) -> str: ...
+
+    async def get(self, path: str, query: dict[str, str]) -> JSON:
+        """The decoded answer. Raises `Forbidden`, `InvalidInput` or `TemporaryError`."""
+        ...
+
+
+class Reads:
+    """Reads of one cluster, each sent once however many ask for it. Shared by investigations of one alert.
+
+    `backends` are further servers by name (`prometheus`, `loki`); collectors of an absent one do nothing.
+    """
+
+    def __init__(self, cluster: ReadableCluster, backends: Mapping[str, Backend] | None = None) -> None:
         self.cluster = cluster
+        self.backends = dict(backends or {})
         self._pending: dict[tuple[str, ...], asyncio.Task[Any]] = {}
 
     async def once(self, key: tuple[str, ...], call: Callable[[], Awaitable[T]]) -> T:
@@ -70,6 +91,7 @@ class Gathering:
         self._events: dict[tuple[str, str, str, str], EventFact] = {}
         self._logs: dict[tuple[str, str, bool], LogExcerpt] = {}
         self._gaps: dict[tuple[GapReason, str], Gap] = {}
+        self._measured: list[Measure] = []
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -114,16 +136,46 @@ class Gathering:
             lambda: self._reads.cluster.logs(
                 pod.namespace, pod.name, container, previous=previous, tail_lines=_LOG_LINES
             ),
-            quiet=(InvalidInput, NotFound),  # no such run: the container has not started, or only once
+            quiet=(
+                InvalidInput,
+                NotFound,
+                Rejected,
+            ),  # no such run: the container has not started, or only once
         )
         if not found or not found.strip():
             return False
-        masked = redact(found).text
-        lines = tuple(line[:_LONGEST_LINE] for line in masked.splitlines() if line.strip())
-        self._logs[pod.key, container, previous] = LogExcerpt(
-            pod=pod, container=container, previous=previous, lines=lines
-        )
+        self.add_log(pod, container, previous=previous, text=found)
         return True
+
+    def add_log(self, pod: ResourceRef, container: str, *, previous: bool, text: str) -> None:
+        """Put the last lines of a container into the scene, masked, without what cannot be printed."""
+        lines = tuple(
+            "".join(c if c.isprintable() or c == "\t" else " " for c in line[:_LONGEST_LINE])
+            for line in text.splitlines()[-_LOG_LINES:]
+            if line.strip()
+        )
+        masked = redact("\n".join(lines)).text
+        self._logs[pod.key, container, previous] = LogExcerpt(
+            pod=pod, container=container, previous=previous, lines=tuple(masked.splitlines())
+        )
+
+    # -- telemetry beside the API server -------------------------------------------------------------
+
+    def backend(self, name: str) -> Backend | None:
+        """The telemetry server of that name, when one is configured."""
+        return self._reads.backends.get(name)
+
+    async def query(self, backend: Backend, what: str, path: str, query: dict[str, str]) -> JSON | None:
+        """One answer; None and a gap of ERROR or FORBIDDEN, named by `what`, when there is none."""
+        key = ("query", backend.name, path, *(f"{name}={value}" for name, value in sorted(query.items())))
+        return await self._ask(key, what, lambda: backend.get(path, query), refused=GapReason.ERROR)
+
+    def measure(self, found: Measure) -> None:
+        self._measured.append(found)
+
+    def no_data(self, what: str) -> None:
+        """It was asked for, the answer came, and there is nothing of it."""
+        self.gap(GapReason.NO_DATA, what, "an answer came, with nothing in it")
 
     async def _ask(
         self,
@@ -133,6 +185,7 @@ class Gathering:
         *,
         missing: bool = False,
         quiet: tuple[type[CortexError], ...] = (),
+        refused: GapReason = GapReason.NO_DATA,
     ) -> T | None:
         try:
             return await self._reads.once(key, call)
@@ -143,7 +196,7 @@ class Gathering:
                 self.gap(GapReason.NO_DATA, what, str(error))
         except InvalidInput as error:  # a kind that this server does not serve, or a name that cannot be one
             if not isinstance(error, quiet):
-                self.gap(GapReason.NO_DATA, what, str(error))
+                self.gap(refused, what, str(error))
         except CortexError as error:
             if not isinstance(error, quiet):
                 self.gap(GapReason.ERROR, what, str(error))
@@ -191,6 +244,34 @@ class Gathering:
     def logs(self) -> list[LogExcerpt]:
         return list(self._logs.values())
 
+    def of_kind(self, kind: str) -> list[tuple[ResourceRef, JSON]]:
+        """The objects of the kind that are in the scene so far."""
+        found = []
+        for key, obj in self.objects.items():
+            cluster, namespace, its_kind, name = key.split(":", 3)
+            if its_kind == kind:
+                found.append((ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name), obj))
+        return found
+
+    def refusals(self) -> list[Refusal]:
+        """Why pods of the target's workloads were not created, as conditions and events tell."""
+        said: dict[str, None] = {}
+        for root in self.roots:
+            for ref in [root, *self.scene_topology().descendants(root)]:
+                failure = meta.condition(self.find(ref) or {}, "ReplicaFailure")
+                if failure.status == "True":
+                    said.setdefault(failure.message)
+        stems = tuple(f"{root.name}-" for root in self.roots)
+        for event in self._events.values():
+            own = event.about in self.roots or event.about.name.startswith(stems)
+            if event.reason in ("FailedCreate", "FailedCreatePod") and own:
+                said.setdefault(event.message)
+        return [refusal(message) for message in said]
+
+    @property
+    def events(self) -> list[EventFact]:
+        return list(self._events.values())
+
     def gap(self, reason: GapReason, what: str, detail: str = "") -> None:
         self._gaps.setdefault((reason, what), Gap(reason=reason, what=what, detail=detail[:300]))
 
@@ -199,6 +280,25 @@ class Gathering:
         if fact is not None:
             key = (fact.about.key, fact.reason, fact.message, text(event, "metadata", "name"))
             self._events[key] = fact
+
+    def _last_words(self) -> list[LogExcerpt]:
+        """Termination messages of containers whose log was not had: the kubelet keeps the end of it there."""
+        heard = {(log.pod.key, log.container) for log in self._logs.values()}
+        found = []
+        for ref, pod in self.of_kind("Pod"):
+            for state in pods.container_states(pod):
+                final = state.final
+                if final is None or not final.message or (ref.key, state.name) in heard:
+                    continue
+                lines = tuple(
+                    line[:_LONGEST_LINE]
+                    for line in redact(final.message[:_LONGEST_MESSAGE]).text.splitlines()
+                    if line.strip()
+                )
+                found.append(
+                    LogExcerpt(pod=ref, container=state.name, previous=state.ended is None, lines=lines)
+                )
+        return found
 
     def scene(self, *, environment: str, now: datetime, onset: datetime) -> Scene:
         """Everything collected up to now."""
@@ -224,8 +324,9 @@ class Gathering:
             objects=dict(self.objects),
             topology=self.scene_topology(),
             events=tuple(masked),
-            logs=tuple(self._logs.values()),
+            logs=(*self._logs.values(), *self._last_words()),
             gaps=tuple(self._gaps.values()),
+            measured=tuple(self._measured),
         )
 
 
@@ -238,6 +339,7 @@ def slim(kind: str, obj: JSON) -> JSON:
     slimmed = dict(obj)
     if kind == "Secret":
         slimmed.pop("stringData", None)
+        slimmed["certificates"] = _certificates(mapping(obj, "data"))
         slimmed["data"] = dict.fromkeys(mapping(obj, "data"), "")
         metadata = dict(mapping(obj, "metadata"))
         metadata["annotations"] = {
@@ -250,6 +352,23 @@ def slim(kind: str, obj: JSON) -> JSON:
         slimmed["metadata"] = {k: v for k, v in mapping(obj, "metadata").items() if k != "managedFields"}
         slimmed["status"] = {k: v for k, v in mapping(obj, "status").items() if k != "images"}
     return slimmed
+
+
+def _certificates(data: JSON) -> dict[str, JSON]:
+    """For each key that holds a certificate: its dates and names, which are no secret."""
+    found: dict[str, JSON] = {}
+    for key, value in list(data.items())[:_MOST_KEYS]:
+        if not str(key).endswith((".crt", ".pem", ".cert")) or not isinstance(value, str):
+            continue
+        try:
+            its = validity(base64.b64decode(value[:_LARGEST_CERTIFICATE]).decode("ascii", errors="replace"))
+        except ValueError:
+            continue
+        if its is not None:
+            found[str(key)] = {
+                "notBefore": its.since.isoformat(), "notAfter": its.until.isoformat(), "names": list(its.names)
+            }  # fmt: skip
+    return found
 
 
 def event_fact(cluster: str, event: JSON) -> EventFact | None:

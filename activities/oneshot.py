@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from activities.collectors._backend import backends
 from activities.gathering import Gathering, Reads
 from activities.investigate import candidates_for, investigate
 from activities.resolve import resolve
@@ -21,8 +22,11 @@ from cortexops.ports.cluster import ReadableCluster
 
 _AT_ONCE = 4
 _RESOLVE_SECONDS = 30.0
-_OWN_QUESTION = ("Service", "Ingress")
-"""An alert about one of these asks about routing, too: it is not replaced by the workload behind it."""
+_OWN_QUESTION = (
+    "Service", "Ingress", "HorizontalPodAutoscaler", "PersistentVolumeClaim", "PodDisruptionBudget",
+    "ConfigMap", "Secret",
+)  # fmt: skip
+"""An alert about one of these asks about the object itself, too: no workload behind it replaces it."""
 
 
 async def investigate_payload(
@@ -33,14 +37,17 @@ async def investigate_payload(
     *,
     environment: str = "",
     budget_seconds: float = 180,
+    prometheus: str | None = None,
+    loki: str | None = None,
 ) -> dict[str, Any]:
     """The report (`cortexops.investigation/v1`) on these signals.
 
     Signals about one workload or node are investigated once; equal causes become one incident. A target
-    that does not exist is reported with the verdict `unknown`.
+    that does not exist is reported with the verdict `unknown`. `prometheus` and `loki` are base addresses of
+    further telemetry; raises `InvalidInput` for one that is no address.
     """
     began, before = time.perf_counter(), cluster.requests
-    reads = Reads(cluster)
+    reads = Reads(cluster, backends(prometheus=prometheus, loki=loki))
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(target: ResourceRef, members: list[Signal]) -> Result:

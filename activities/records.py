@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from temporalio import activity
 
 from activities.errors import for_temporal
 from cortexops.contracts.records import (
     AskInput,
     DecideInput,
+    Hold,
     OpenInput,
+    ReassessInput,
     RecordInput,
     Records,
     SettleInput,
     VoteInput,
 )
 from cortexops.domain.audit import AuditEntry, AuditType
-from cortexops.domain.incident import Incident
+from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.policy import Effect, PolicyDecision
 from cortexops.domain.postmortem import write_postmortem
+from cortexops.domain.silence import held_until
 from cortexops.metrics import APPROVALS, POLICY_DECISIONS, WORKFLOW_OUTCOMES
 from cortexops.ports.policy import PolicyEngine
 from cortexops.ports.store import Store
+
+_WITHOUT_POSTMORTEM = (IncidentState.MERGED, IncidentState.SUPPRESSED)
+"""The incident that goes on has one; of what ended unseen there is nothing to learn."""
 
 
 class RecordActivities(Records):
@@ -66,7 +75,30 @@ class RecordActivities(Records):
         with for_temporal():
             await self._store.append([entry])
         POLICY_DECISIONS.labels(effect=decision.effect).inc()
-        return decision
+        if denied:
+            return decision
+        hold = await self._hold(order.record.incident, order.alerts)
+        return decision.model_copy(
+            update={"held_until": hold.until, "reasons": (*decision.reasons, hold.by)} if hold.until else {}
+        )
+
+    @activity.defn
+    async def reassess(self, order: ReassessInput) -> Hold:
+        hold = await self._hold(order.incident, order.alerts)
+        if hold.until is None:
+            with for_temporal():
+                await self._store.update_incident(order.incident, [order.entry], [order.message])
+        return hold
+
+    async def _hold(self, incident: Incident, alerts: Sequence[str]) -> Hold:
+        now = datetime.now(UTC)
+        with for_temporal():
+            silences = await self._store.silences_in_force(now)
+        held = held_until(silences, incident.resource, alerts, now)
+        if held is None:
+            return Hold()
+        until, silence = held
+        return Hold(until=until, by=f"{silence.kind} {silence.id} by {silence.created_by}: {silence.reason}")
 
     @activity.defn
     async def ask_approval(self, order: AskInput) -> None:
@@ -91,6 +123,9 @@ class RecordActivities(Records):
         incident = order.incident
         with for_temporal():
             await self._store.update_incident(incident, order.entries, order.messages)
+            if incident.state in _WITHOUT_POSTMORTEM:
+                WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
+                return
             events = await self._store.events(incident.id)
             diagnosis = await self._store.diagnosis(incident.id)
             postmortem = write_postmortem(incident, diagnosis, events)

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import meta, selectors
+from cortexops.domain.kubernetes import meta, references, selectors
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.topology import Relation
@@ -14,6 +14,8 @@ from cortexops.domain.topology import Relation
 _HIGHEST = 4  # owners above one another; a Job's pod of a CronJob has two
 _STATEFUL_POD = re.compile(r"^(?P<set>.+)-\d+$")
 _PLACES = ("Deployment", "StatefulSet", "DaemonSet")
+_NO_WORKLOAD = ("Namespace", "PersistentVolume", "StorageClass")
+_MOST_USERS = 3
 
 
 async def resolve(gathering: Gathering) -> list[ResourceRef]:
@@ -34,6 +36,10 @@ async def resolve(gathering: Gathering) -> list[ResourceRef]:
         gathering.roots = await _behind(gathering, target, obj)
     elif target.kind == "Ingress":
         gathering.roots = await _routed(gathering, target, obj)
+    elif target.kind in ("PersistentVolumeClaim", "PodDisruptionBudget", "ConfigMap", "Secret"):
+        gathering.roots = await _users(gathering, target, obj)
+    elif target.kind in _NO_WORKLOAD:
+        gathering.roots = [target]
     elif target.kind == "HorizontalPodAutoscaler":
         scaled = mapping(obj, "spec", "scaleTargetRef")
         ref = gathering.ref(text(scaled, "kind"), target.namespace, text(scaled, "name"))
@@ -133,7 +139,56 @@ async def _behind(gathering: Gathering, service: ResourceRef, obj: JSON) -> list
             ref = meta.ref_of(service.cluster, "Pod", kept)
             gathering.connect(service, Relation.SELECTS, ref)
             return [await climb(gathering, ref, kept)]
-    return await _by_name(gathering, service)
+    for kind, items in zip(kinds, lists, strict=True):
+        for item in meant_for(service, selector, items):
+            gathering.keep(kind, item)
+            found.append(meta.ref_of(service.cluster, kind, item))
+            gathering.connect(service, Relation.MEANT_FOR, found[-1])
+    return found
+
+
+def meant_for(service: ResourceRef, selector: dict[str, str], workloads: list[JSON]) -> list[JSON]:
+    """Workloads that a Service, which selects none, seems to be for: of its name, or with most of its labels."""
+    named = [item for item in workloads if meta.name(item) == service.name]
+    if named:
+        return named[:1]
+
+    def common(item: JSON) -> int:
+        labels = texts(item, "spec", "template", "metadata", "labels")
+        return len(selector.items() & labels.items())
+
+    best = max(workloads, key=common, default=None)
+    return [best] if best is not None and common(best) else []
+
+
+async def _users(gathering: Gathering, target: ResourceRef, obj: JSON) -> list[ResourceRef]:
+    """The workloads that mount a claim, read a ConfigMap or Secret, or are guarded by a budget."""
+    lists = await asyncio.gather(*(gathering.listing(kind, target.namespace) for kind in _PLACES))
+    found: list[ResourceRef] = []
+    for kind, items in zip(_PLACES, lists, strict=True):
+        for item in items:
+            ref = meta.ref_of(target.cluster, kind, item)
+            relation = _use(target, obj, item)
+            if relation is None:
+                continue
+            gathering.keep(kind, item)
+            guards = relation is Relation.GUARDS
+            gathering.connect(target if guards else ref, relation, ref if guards else target)
+            found.append(ref)
+    return found[:_MOST_USERS]
+
+
+def _use(target: ResourceRef, obj: JSON, workload: JSON) -> Relation | None:
+    spec = mapping(workload, "spec", "template", "spec")
+    if target.kind == "PodDisruptionBudget":
+        labels = texts(workload, "spec", "template", "metadata", "labels")
+        return Relation.GUARDS if selectors.matches(mapping(obj, "spec", "selector"), labels) else None
+    if target.kind == "PersistentVolumeClaim":
+        return Relation.MOUNTS if references.mounts_claim(workload, target.name) else None
+    used = {(use.kind, use.name) for use in references.config_uses(spec)}
+    if (target.kind, target.name) not in used:
+        return None
+    return Relation.USES_CONFIG if target.kind == "ConfigMap" else Relation.USES_SECRET
 
 
 async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list[ResourceRef]:

@@ -16,6 +16,7 @@ _REVISIONS_KEPT = 6
 _GETS = 4  # ConfigMaps or Secrets read one by one; beyond that ConfigMaps are listed
 _LOG_REQUESTS = 4
 _LOG_PODS = 3
+_TRIES = 2
 _JOBS_KEPT = 3
 
 
@@ -161,7 +162,13 @@ async def read_configuration(gathering: Gathering, workload: ResourceRef) -> Non
 
 async def read_logs(gathering: Gathering, workload: ResourceRef, *, most: int = _LOG_REQUESTS) -> None:
     """Logs of the containers that fail, of the run that died before the present one; bounded."""
-    wanted = _log_requests(gathering.pods_of(workload))[:most]
+    wanted = _log_requests(gathering.pods_of(workload))
+    if most == 1:  # the first that has anything to say
+        for pod, container, previous in wanted[:_TRIES]:
+            if await gathering.log(pod, container, previous=previous):
+                return
+        return
+    wanted = wanted[:most]
 
     async def one(pod: ResourceRef, container: str, previous: bool) -> None:
         if not await gathering.log(pod, container, previous=previous) and previous:

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from cortexops.domain.action import Action, ActionSpec, Candidate, Prepared, order
 from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.errors import CortexError
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.registry import Registry
@@ -36,6 +39,11 @@ class ActionPlugin(Protocol):
         ...
 
 
+log = structlog.get_logger(__name__)
+
+_MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError)
+"""What reading an object raises that lacks fields, or holds other types than Kubernetes documents."""
+
 ACTIONS: Registry[ActionPlugin] = Registry("action", "activities.actions")
 
 
@@ -45,9 +53,21 @@ def register(plugin: ActionPlugin) -> ActionPlugin:
 
 
 def propose(scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
-    """What all actions offer for the diagnosis: feasible ones best first, then the others."""
+    """What all actions offer for the diagnosis: feasible ones best first, then the others.
+
+    An action that cannot make sense of the object (fields are missing or of another type) offers nothing,
+    and does not cost the others theirs.
+    """
     if diagnosis.cause is None:
         return []
-    offered = [candidate for _, plugin in ACTIONS for candidate in plugin.propose(scene, diagnosis)]
+    offered: list[Candidate] = []
+    for kind, plugin in ACTIONS:
+        try:
+            offered += plugin.propose(scene, diagnosis)
+        except (*_MALFORMED, CortexError) as error:
+            log.warning(
+                "an action could not read the object", action=kind, target=str(diagnosis.target),
+                error=type(error).__name__,
+            )  # fmt: skip
     feasible = order(offered, frozenset())
     return feasible + [candidate for candidate in offered if not candidate.feasible]

@@ -12,7 +12,7 @@ from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
-from cortexops.domain.kubernetes.values import number
+from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import (
@@ -68,11 +68,11 @@ class RollbackRollout:
         refusal = common_refusal(self.spec, action, live)
         if refusal is not None or live is None:
             return [refusal] if refusal else []
-        if live["spec"].get("paused"):
+        if mapping(live, "spec").get("paused"):
             return [
                 refused(self.spec, action, Infeasible.ROLLOUT_PAUSED, f"the rollout of {target} is paused")
             ]
-        present = live["spec"]["template"]
+        present = mapping(live, "spec", "template")
         earlier = [
             (revision, ref, replica_set)
             for revision, ref, replica_set in scene.revisions(target)[1:]
@@ -85,7 +85,7 @@ class RollbackRollout:
                 )
             ]
         # A revision that still has ready pods is known to be healthy; else the newest before the present one.
-        serving = [item for item in earlier if item[2].get("status", {}).get("readyReplicas")]
+        serving = [item for item in earlier if number(item[2], "status", "readyReplicas")]
         revision, ref, replica_set = (serving or earlier)[0]
         return [
             offered(
@@ -104,8 +104,8 @@ class RollbackRollout:
                     f"deployment/{shlex.quote(target.name)} --to-revision={revision}",
                 ),
                 caveats=("What the present revision brought is gone until it is rolled out again.",),
-                before=present["spec"],
-                after=template_of(replica_set)["spec"],
+                before=mapping(present, "spec"),
+                after=mapping(template_of(replica_set), "spec"),
             )
         ]
 

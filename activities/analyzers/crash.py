@@ -5,6 +5,7 @@ from __future__ import annotations
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     cite_end,
+    cite_event,
     cite_log,
     cite_release,
     cite_waiting,
@@ -13,7 +14,7 @@ from cortexops.domain.citing import (
     support,
 )
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
 from cortexops.domain.kubernetes import commands, complaints, pods
 from cortexops.domain.releases import image_facts, release_of, split
@@ -63,12 +64,13 @@ def _of_container(
     evidence = [cite_end(book, worst, end)] if end is not None else []
     if worst.state.waiting:
         evidence.append(cite_waiting(book, worst))
-    last_words = ""
+    last_words, own_words = "", False
     for pod, its_container, previous, lines in log_lines(scene, subject):
         complained = complaints.complaining(lines)
         if its_container == container and complained:
             evidence.append(cite_log(book, pod, container, previous, complained, "complains"))
-            last_words = complained[-1][:160]
+            own_words = bool(complaints.own_fault(complained[-5:]))
+            last_words = (complaints.own_fault(complained[-5:]) or complained)[-1][:160]
             break
     facts = {"container": container, "pod": worst.pod.name, "image": worst.state.image}
     if end is not None:
@@ -94,9 +96,9 @@ def _of_container(
             direct = 0.9 if fare.old_ready else 0.8
             return Hypothesis(
                 resource=subject.ref,
-                category=Category.CRASH_SINCE_RELEASE,
-                summary=f"container {container} of {subject.ref} crashes with {how} since "
-                f"revision {release.revision}{said}",
+                category=Category.INIT_CONTAINER_FAILED if worst.state.init else Category.CRASH_SINCE_RELEASE,
+                summary=f"{'init ' if worst.state.init else ''}container {container} of {subject.ref}"
+                f" crashes with {how} since revision {release.revision}{said}",
                 support=support(subject, direct, precedes=True),
                 evidence=tuple(evidence),
                 against=tuple(against),
@@ -104,12 +106,20 @@ def _of_container(
                 container=container,
                 facts=facts | release.facts() | image_facts(release, container, worst.state.image),
             )
-    restarts = [e for e in events_of(scene, subject, "BackOff") if "restarting failed" in e.message]
+    evidence += [
+        cite_event(book, e)
+        for e in events_of(scene, subject, "BackOff")[:1]
+        if "restarting failed" in e.message
+    ]
+    init = worst.state.init
+    # what a program says of itself is a cause; that it ended, or that others fail it, is a symptom
+    unheard = any(gap.reason is not GapReason.NO_DATA and "pods/log" in gap.what for gap in scene.gaps)
+    direct = (0.77 if own_words else 0.62) if last_words else 0.45 if unheard else 0.52
     return Hypothesis(
         resource=subject.ref,
-        category=Category.CRASH,
-        summary=f"container {container} of {subject.ref} crashes with {how}{said}",
-        support=support(subject, 0.65 if last_words or restarts else 0.55),
+        category=Category.INIT_CONTAINER_FAILED if init else Category.CRASH,
+        summary=f"{'init ' if init else ''}container {container} of {subject.ref} crashes with {how}{said}",
+        support=support(subject, direct),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         container=container,

@@ -16,15 +16,18 @@ from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
     Subject,
     Trouble,
+    alerted_at,
     log_lines,
+    serves_badly,
     service_ready,
     subjects,
     template_spec,
     troubles,
 )
 from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods
+from cortexops.domain.kubernetes.mentions import Mention, distinct, mention, unset_names
 from cortexops.domain.kubernetes.references import ConfigUse, config_uses
-from cortexops.domain.kubernetes.values import latest, texts
+from cortexops.domain.kubernetes.values import latest, objects, text, texts
 from cortexops.domain.redaction import secret_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -44,8 +47,8 @@ _EXPLAINS_UNCHANGED = (Category.CRASH, Category.READINESS_PROBE, Category.LIVENE
 _BORN_TOGETHER = timedelta(minutes=2)  # objects of one deployment are applied within this span
 _SUSPECT_ALONE = timedelta(hours=24)  # an older change is no lead unless the program complains about it
 _RAN_WELL = 600.0  # seconds; a program that ran this long with a value can work with it
-_SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
-_LONGEST_FILE = 20_000
+_LAST_WORDS = 8  # lines
+_SLACK = timedelta(minutes=1)  # clocks
 
 
 class Complaint(NamedTuple):
@@ -59,6 +62,7 @@ class Complaint(NamedTuple):
     lines: tuple[str, ...]
     strength: float
     shows_value: bool = False
+    credentials: bool = False
 
 
 @analyzer("crash_by_configuration")
@@ -72,7 +76,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             and not any(end and end.out_of_memory for end in (trouble.state.ended, trouble.state.last))
         ]
         unready = [ref for ref, pod in subject.pods if pods.is_unready(pod)]
-        if not failing and not unready:
+        if not failing and not unready and not serves_badly(scene):
             continue
         uses: dict[tuple[str, str], list[ConfigUse]] = {}
         for use in config_uses(template_spec(subject)):
@@ -106,11 +110,23 @@ def _of_source(
         return None
     changed = write.at if write else None
     seen = complaint is not None and complaint.shows_value
-    if changed is not None and changed > _last_start(cases, subject) and not seen:
+    stale = complaint is not None and ref.kind == "Secret" and complaint.credentials
+    mounted = complaint is not None and complaint.strength >= 0.9 and all(use.path for use in uses)
+    if (
+        changed is not None
+        and changed > _last_start(scene, cases, subject)
+        and not (seen or stale or mounted)
+    ):
         changed = None  # written after the failing run began: it cannot have read it
+    held = changed is not None and stale and changed > _last_start(scene, cases, subject)
+    if changed is not None and changed > scene.onset + _SLACK and changed > alerted_at(scene):
+        changed = None  # the trouble was there before
     if complaint is None and changed is not None and changed < scene.onset - _SUSPECT_ALONE:
         return None
-    well = changed is not None and _ran_well_since(changed, subject, cases, readers)
+    if complaint is None and not cases and not any(pods.is_unready(pod) for _, pod in subject.pods):
+        return None  # all pods serve, and nothing that they say points here
+    serving = serves_badly(scene) and complaint is not None
+    well = changed is not None and not serving and _ran_well_since(changed, subject, cases, readers)
     if changed is None and (complaint is None or complaint.strength < 0.8):
         return None
     right = complaint is not None and _names_living_service(scene, subject, obj, complaint.key)
@@ -142,7 +158,8 @@ def _of_source(
     return Hypothesis(
         resource=ref,
         category=category,
-        summary=_summary(ref, subject, complaint, changed, write.manager if write else "", cases),
+        summary=_summary(ref, subject, complaint, changed, write.manager if write else "", cases)
+        + ("; pods that started before hold the old value and need a restart" if held else ""),
         support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
         evidence=tuple(evidence),
         against=tuple(against),
@@ -164,7 +181,12 @@ def _direct(complaint: Complaint | None, *, changed: bool, drifted: bool) -> flo
         return 0.55 if changed else 0.0
     if changed:
         return 0.7 + 0.3 * complaint.strength
-    return 0.85 * complaint.strength if drifted else 0.7 * complaint.strength
+    if drifted:
+        return 0.9 * complaint.strength
+    # a value that the program calls bad is bad; one that merely names who does not answer may be right
+    return (
+        0.7 if complaints.unreachable(complaint.lines) or complaint.credentials else 0.88
+    ) * complaint.strength
 
 
 def _drifted(obj: JSON, complaint: Complaint | None) -> bool:
@@ -193,8 +215,10 @@ def _change(
     return write
 
 
-def _last_start(cases: list[Trouble], subject: Subject) -> datetime:
+def _last_start(scene: Scene, cases: list[Trouble], subject: Subject) -> datetime:
     """When the failing run began, at the latest."""
+    if scene.clocks_apart:
+        return datetime.max.replace(tzinfo=UTC)
     times = [
         time
         for case in cases
@@ -240,72 +264,71 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
     for pod, container, previous, lines in log_lines(scene, subject):
         if container not in readers:
             continue
-        complaining = complaints.complaining(lines)[-40:]
-        for line in complaining:
-            named = _named(obj, uses, line)
-            if named is not None and (best is None or named[2] > best.strength):
-                value = texts(obj, "data").get(named[0], "").strip()
-                shows = _distinct(value) and value.lower() in line.lower()
-                best = Complaint(named[0], named[1], pod, container, previous, (line,), named[2], shows)
-        if best is None and any(use.kind == "Secret" for use in uses):
+        complaining = complaints.complaining(lines)
+        if complaining and previous:  # the last words of a run that died explain the complaint among them
+            complaining = list(dict.fromkeys([*complaining, *lines[-_LAST_WORDS:]]))
+        for line in complaining[-40:]:
+            found = mention(obj, uses, line) or _removed(scene, subject, obj, uses, line)
+            if found is not None and (best is None or found.strength > best.strength):
+                value = texts(obj, "data").get(found.key, "").strip()
+                shows = distinct(value) and value.lower() in line.lower()
+                about = any(u.kind == "Secret" for u in uses) and bool(complaints.about_credentials([line]))
+                best = Complaint(
+                    found.key, found.how, pod, container, previous, (line,), found.strength, shows, about
+                )
+        if any(use.kind == "Secret" for use in uses) and (best is None or best.strength < 0.9):
             refused = complaints.about_credentials(lines)
-            if refused:
-                best = Complaint("", "refused credentials", pod, container, previous, (refused[-1],), 0.7)
+            if refused and _holds_credentials(obj, uses):
+                best = Complaint(
+                    "", "refused credentials", pod, container, previous, (refused[-1],), 0.9, credentials=True
+                )
     return best
 
 
-def _named(obj: JSON, uses: list[ConfigUse], line: str) -> tuple[str, str, float] | None:
-    """(key, how it is named, strength) when the line names something that the object gives."""
-    data = obj.get("data")
-    keys = list(data) if isinstance(data, dict) else []
-    values = texts(obj, "data")
-    whole = any(not use.key for use in uses)
-    taken = {use.key: use.env for use in uses if use.key}
-    for key in keys:
-        if not whole and key not in taken:
-            continue
-        for word in (taken.get(key, ""), key):
-            if len(word) >= _SHORTEST_VALUE and complaints.names(line, word):
-                return key, f"names {word}", 1.0
-    for key in keys:
-        value = values.get(key, "").strip()
-        if (whole or key in taken) and value and not secret_name(key):
-            inner = _inner(value, line) if "\n" in value else ""
-            if inner:
-                return key, f"names {inner}", 0.95
-            if "\n" not in value and _distinct(value) and value.lower() in line.lower():
-                return key, f"shows its value {value[:80]}", 0.95
-            for host in hosts.hosts_in_value(key, value) if "\n" not in value else ():
-                if complaints.names(line, host):
-                    return key, f"names its host {host}", 0.9
-    for use in uses:
-        if use.path and use.path.rstrip("/") and use.path in line:
-            return "", f"names the mounted file under {use.path}", 0.8
+def _holds_credentials(obj: JSON, uses: list[ConfigUse]) -> bool:
+    """Whether what the program takes from the Secret may be a credential at all; certificates are none."""
+    taken = [use.key for use in uses if use.key] or list(obj.get("data") or {})
+    return not taken or not all(key.endswith((".crt", ".pem", ".cert")) for key in taken)
+
+
+def _removed(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse], line: str) -> Mention | None:
+    """A variable that the line misses, which nothing gives any more, while this object was changed lately.
+
+    Of several objects that could have given it, the one written last before the trouble is meant.
+    """
+    if not any(not use.key and use.env == "" and not use.path for use in uses):
+        return None
+    missing = [name for name in unset_names(line) if name not in _given(scene, subject)]
+    if not missing:
+        return None
+    applied = meta.applied_values(obj)
+    if missing[0] in applied:
+        return Mention(missing[0], f"misses {missing[0]}, which was in it", 1.0)
+    whole = [use for use in config_uses(template_spec(subject)) if not use.key and not use.path]
+    written = {
+        use.name: write.at
+        for use in whole
+        if (live := scene.get(scene.ref(use.kind, subject.ref.namespace, use.name))) is not None
+        and (write := meta.last_write(live)) is not None
+        and write.at <= alerted_at(scene)
+    }
+    own = meta.name(obj)
+    if own in written and written[own] == max(written.values()):
+        return Mention("", f"misses {missing[0]}, which nothing gives (any more)", 0.9)
     return None
 
 
-def _distinct(value: str) -> bool:
-    """A value that would not stand in a line by chance."""
-    return len(value) > _SHORTEST_VALUE and value.lower() not in (
-        "true",
-        "false",
-        "null",
-        "none",
-        "info",
-        "error",
-    )
-
-
-def _inner(value: str, line: str) -> str:
-    """A setting of a mounted file that the line names."""
-    for entry in value[:_LONGEST_FILE].splitlines():
-        name, separator, _ = entry.strip().partition("=" if "=" in entry else ":")
-        name = name.strip().strip("\"'- ")
-        if separator and len(name) > _SHORTEST_VALUE and " " not in name:
-            for word in (name, name.rpartition(".")[2]):
-                if len(word) > _SHORTEST_VALUE and complaints.names(line, word):
-                    return name
-    return ""
+def _given(scene: Scene, subject: Subject) -> set[str]:
+    """Names of all variables that the template gives."""
+    names: set[str] = set()
+    spec = template_spec(subject)
+    for container in pods.containers(spec):
+        names |= {text(entry, "name") for entry in objects(container, "env")}
+    for use in config_uses(spec):
+        live = scene.get(scene.ref(use.kind, subject.ref.namespace, use.name)) or {}
+        if not use.key and not use.path:
+            names |= set(live.get("data") or {})
+    return names
 
 
 def _names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -> bool:

@@ -72,15 +72,26 @@ def _inside(scene: Scene, book: EvidenceBook, subject: Subject, link: Link) -> H
             cite_replicas(book, behind, pods.ready_replicas(workload), pods.wanted_replicas(workload))
         )
     state = "has no ready pods" if ready == 0 else "is not well"
+    direct = 0.95 if ready == 0 else 0.8
+    if cause != link.service and workload is not None and _suffers_itself(scene, cause):
+        direct = 0.5  # a victim, too: whom it waits for is the likelier cause
     return Hypothesis(
         resource=cause,
         category=Category.DEPENDENCY_DOWN,
         summary=f"{subject.ref} fails because {cause}, which it calls as {link.service.name}, {state}",
-        support=support(subject, (0.95 if ready == 0 else 0.8) * link.weight, steps=2),
+        support=support(subject, direct * link.weight, steps=2),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         facts={"service": link.service.name, "host": link.service.name},
     )
+
+
+def _suffers_itself(scene: Scene, ref: ResourceRef) -> bool:
+    """Whether the callee, in its turn, complains about somebody that does not answer."""
+    for subject in subjects(scene):
+        if subject.ref == ref:
+            return bool(blamed_links(scene, subject)) or bool(_outside_hosts(scene, subject))
+    return False
 
 
 def _where(scene: Scene, pod: ResourceRef, line: str) -> tuple[str, bool]:
@@ -92,19 +103,8 @@ def _where(scene: Scene, pod: ResourceRef, line: str) -> tuple[str, bool]:
 
 def _outside(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
     """Hosts that are no Service of this cluster and that the complaints of the failing pods name."""
-    services = [ref for ref, _ in scene.of_kind("Service")]
-    named: dict[str, tuple[ResourceRef, str, bool, list[str]]] = {}
-    for pod, container, previous, written in log_lines(scene, subject):
-        for line in complaints.unreachable(written):
-            for host in hosts.hosts_in_line(line):
-                alias = _alias(scene, subject, host)
-                if alias or (
-                    hosts.is_external(host)
-                    and not any(means_service(scene, host, s, subject.ref.namespace) for s in services)
-                ):
-                    named.setdefault(alias or host, (pod, container, previous, []))[3].append(line)
     found = []
-    for host, (pod, container, previous, lines) in named.items():
+    for host, (pod, container, previous, lines) in _outside_hosts(scene, subject).items():
         evidence = [cite_log(book, pod, container, previous, lines, f"complains about {host}")]
         crashing = any(pods.is_unready(obj) for ref, obj in subject.pods if ref == pod)
         found.append(
@@ -121,6 +121,23 @@ def _outside(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
             )
         )
     return found
+
+
+def _outside_hosts(scene: Scene, subject: Subject) -> dict[str, tuple[ResourceRef, str, bool, list[str]]]:
+    """Outside host → (pod, container, previous run, lines) of the complaints about it."""
+    services = [ref for ref, _ in scene.of_kind("Service")]
+    named: dict[str, tuple[ResourceRef, str, bool, list[str]]] = {}
+    for pod, container, previous, written in log_lines(scene, subject):
+        said = (complaints.unreachable, complaints.answered_badly, complaints.about_certificates)
+        for line in dict.fromkeys(line for each in said for line in each(written)):
+            for host in hosts.hosts_in_line(line):
+                alias = _alias(scene, subject, host)
+                if alias or (
+                    hosts.is_external(host)
+                    and not any(means_service(scene, host, s, subject.ref.namespace) for s in services)
+                ):
+                    named.setdefault(alias or host, (pod, container, previous, []))[3].append(line)
+    return named
 
 
 def _alias(scene: Scene, subject: Subject, host: str) -> str:

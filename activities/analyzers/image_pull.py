@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_event, cite_release, cite_waiting, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, subjects, troubles
-from cortexops.domain.kubernetes import pods
+from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.releases import image_facts, release_of
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
 
 _EXPLAINS = (
     Category.BAD_ROLLOUT,
@@ -21,9 +24,11 @@ _EXPLAINS = (
     Category.STUCK_POD,
     Category.SERVICE_MISROUTED,
 )
+_SAME = timedelta(seconds=1)  # written with its creation
+_LIMITED = re.compile(r"(?i)(too ?many ?requests|\b429\b|rate ?limit)")
 _UNREACHABLE = re.compile(
     r"(?i)(dial tcp|i/o timeout|no such host|connection refused|tls handshake|deadline exceeded|timeout"
-    r"|server misbehaving|network is unreachable|\b50[0234]\b|too ?many ?requests|\b429\b|rate limit|x509)"
+    r"|server misbehaving|network is unreachable|\b50[0234]\b|x509)"
 )
 _DENIED = re.compile(
     r"(?i)(unauthorized|\b401\b|\b403\b|forbidden|authorization failed|authentication required|no basic auth"
@@ -80,13 +85,21 @@ def _of_image(
         Category.IMAGE_NOT_FOUND: "does not exist in the registry",
         Category.IMAGE_PULL_DENIED: "may not be pulled with the credentials in use",
         Category.REGISTRY_UNREACHABLE: "cannot be fetched: its registry does not answer",
+        Category.REGISTRY_RATE_LIMITED: "cannot be fetched: its registry limits the rate of pulls (429)",
     }[category]
     since = f"; revision {facts['revision']} brought it" if "revision" in facts else ""
+    resource = subject.ref
+    if category is Category.IMAGE_PULL_DENIED and "previous_image" not in facts:
+        credential = _credential(scene, book, subject, evidence)
+        if credential is not None:
+            resource, why, precedes = credential
+            what += f" ({why})"
+            facts["secret"] = resource.name
     return Hypothesis(
-        resource=subject.ref,
+        resource=resource,
         category=category,
         summary=f"image {image} of container {container} of {subject.ref} {what}{since}",
-        support=support(subject, sure, precedes=precedes),
+        support=support(subject, sure, precedes=precedes, steps=0 if resource == subject.ref else 1),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         container=container,
@@ -94,9 +107,43 @@ def _of_image(
     )
 
 
+def _credential(
+    scene: Scene, book: EvidenceBook, subject: Subject, evidence: list[str]
+) -> tuple[ResourceRef, str, bool | None] | None:
+    """The pull Secret that is missing, or that was changed before the trouble."""
+    for secret in scene.topology.out(subject.ref, Relation.PULLS_WITH):
+        live = scene.get(secret)
+        if live is None:
+            missing = f"get secrets/{secret.name} in namespace {secret.namespace}"
+            if any(gap.reason is GapReason.NO_DATA and gap.what == missing for gap in scene.gaps):
+                evidence.append(
+                    book.cite(
+                        EvidenceKind.TOPOLOGY,
+                        secret,
+                        f"{secret} does not exist",
+                        command=commands.show(secret),
+                    )
+                )
+                return secret, f"{secret} does not exist", None
+            continue
+        write, born = meta.last_write(live), meta.created(live)
+        if write is not None and write.at <= scene.onset and born is not None and write.at > born + _SAME:
+            by = f" by {write.manager}" if write.manager else ""
+            evidence.append(
+                book.cite(
+                    EvidenceKind.CHANGE, secret, f"{secret} was changed{by}", at=write.at,
+                    command=commands.history(secret),
+                )
+            )  # fmt: skip
+            return secret, f"{secret} was changed{by}", True
+    return None
+
+
 def _category(said: list[str]) -> tuple[Category, float]:
     """What the runtime's words mean, and how directly they say it."""
     whole = "\n".join(said)
+    if _LIMITED.search(whole):
+        return Category.REGISTRY_RATE_LIMITED, 1.0
     if _DENIED.search(whole):
         return Category.IMAGE_PULL_DENIED, 1.0
     if _MISSING.search(whole):

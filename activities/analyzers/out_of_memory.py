@@ -23,6 +23,7 @@ _EXPLAINS = (
     Category.EXTERNAL_DEPENDENCY,
     Category.SERVICE_MISROUTED,
 )
+_STEADY_SECONDS = 7200.0  # growing for hours before each kill is a leak rather than a limit set too low
 _LEAK_SECONDS = 1800.0  # a container that ran this long before each kill grew, it did not start too big
 
 
@@ -75,6 +76,12 @@ def _of_container(
                 command=commands.show(subject.ref),
             )
         )
+    own = {ref for ref, _ in subject.pods}
+    used = [
+        m for m in scene.measured if m.what == "memory_bytes" and m.container == container and m.about in own
+    ]
+    for measure in sorted(used, key=lambda m: -m.value)[:1]:
+        evidence.append(book.cite(EvidenceKind.METRIC, measure.about, measure.says, at=measure.at))
     facts = {"container": container, "limit": limit, "request": request, "pod": worst.pod.name}
     many = f"{len(cases)} pods" if len(cases) > 1 else "a pod"
     base = (
@@ -99,7 +106,11 @@ def _of_container(
     lived = [end.seconds or 0.0 for case in cases for end in (case.state.ended, case.state.last) if end]
     if worst.state.restarts >= 2 and lived and min(lived) >= _LEAK_SECONDS:
         summary = f"{base}, each time after running {int(min(lived) // 60)} minutes or more: it may leak"
-        leak = _hypothesis(subject, Category.MEMORY_LEAK, summary, evidence, container, facts, direct=0.6)
+        steady = min(lived) >= _STEADY_SECONDS
+        direct = 0.9 if steady else 0.6
+        leak = _hypothesis(subject, Category.MEMORY_LEAK, summary, evidence, container, facts, direct=direct)
+        if steady:
+            first = first.model_copy(update={"support": support(subject, 0.75)})
         return [first, leak]
     return [first]
 

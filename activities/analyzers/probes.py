@@ -88,6 +88,11 @@ def _of_probe(
     facts = {"container": container, "pod": event.about.name, "probe": _asks(probe)}
     if release is not None and runs(release, pod) and release.precedes(scene.onset):
         facts |= release.facts()
+        others = [ref for ref, its in subject.pods if not runs(release, its) and pods.is_ready(its)]
+        if not altered and others and direct < 0.85 and kind != "Readiness":
+            evidence.append(cite_release(book, subject, release))
+            direct, precedes = 0.85, True
+            reason = reason or says[:120]
         if altered:
             evidence.append(cite_release(book, subject, release))
             direct, precedes = max(direct, 0.95), True

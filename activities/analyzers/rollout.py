@@ -5,16 +5,49 @@ from __future__ import annotations
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_condition, cite_release, cite_replicas, support
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, subjects
-from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.values import dig, number
 from cortexops.domain.releases import release_of, runs
 from cortexops.domain.scene import Scene
 
 
 @analyzer("rollout")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
-    return [found for subject in subjects(scene) if (found := _stuck(scene, book, subject)) is not None]
+    return [
+        found
+        for subject in subjects(scene)
+        for each in (_stuck, _paused)
+        if (found := each(scene, book, subject)) is not None
+    ]
+
+
+def _paused(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """Somebody paused the rollout, and it has not been finished."""
+    if subject.ref.kind != "Deployment" or dig(subject.obj, "spec", "paused") is not True:
+        return None
+    wanted = pods.wanted_replicas(subject.obj)
+    updated = number(subject.obj, "status", "updatedReplicas")
+    if updated >= wanted and pods.ready_replicas(subject.obj) >= wanted:
+        return None
+    write = meta.writes(subject.obj, "spec", "paused")
+    by = f" by {write.manager}" if write and write.manager else ""
+    cited = book.cite(
+        EvidenceKind.CHANGE if write else EvidenceKind.CONFIG,
+        subject.ref,
+        f"the rollout of {subject.ref} is paused{by}",
+        at=write.at if write else None,
+        command=commands.history(subject.ref),
+    )
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.ROLLOUT_PAUSED,
+        summary=f"the rollout of {subject.ref} is paused{by}: {updated} of {wanted} pods run the present revision",
+        support=support(subject, 0.9, precedes=True if write and write.at <= scene.onset else None),
+        evidence=(cited,),
+        explains=(Category.BAD_ROLLOUT,),
+    )
 
 
 def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import support
-from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, own_subjects, service_ready
+from cortexops.domain.citing import cite_log, support
+from cortexops.domain.diagnosis import Category, Hypothesis, confidence
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
+from cortexops.domain.findings import (
+    Subject,
+    backing,
+    complaints_about,
+    is_troubled,
+    log_lines,
+    own_subjects,
+    serves_badly,
+    service_ready,
+    subjects,
+)
 from cortexops.domain.kubernetes import commands, meta, pods, selectors
 from cortexops.domain.kubernetes.values import number, objects, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
+
+_EXPLAINS = (
+    Category.DEPENDENCY_DOWN, Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE,
+    Category.INIT_CONTAINER_FAILED, Category.BAD_ROLLOUT, Category.CRASH_SINCE_RELEASE,
+)  # fmt: skip
 
 
 @analyzer("routing")
@@ -25,8 +40,105 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 )
                 if hypothesis is not None:
                     found.append(hypothesis)
+    for subject in subjects(scene):
+        if is_troubled(scene, subject) or serves_badly(scene):
+            found += _called(scene, book, subject)
     found += _backends(scene, book)
+    if not found:
+        found += _nobody(scene, book)
+    return list({(h.resource, h.category): h for h in sorted(found, key=confidence)}.values())
+
+
+def _called(scene: Scene, book: EvidenceBook, caller: Subject) -> list[Hypothesis]:
+    """Services that the caller complains about and that lead nowhere, or are not there at all."""
+    found: list[Hypothesis] = []
+    for ref in scene.topology.out(caller.ref, Relation.CALLS):
+        complained: list[str] = []
+        cited = ""
+        for pod, container, previous, lines in log_lines(scene, caller):
+            said = complaints_about(scene, caller, ref, lines)
+            if said:
+                complained, cited = (
+                    said,
+                    cite_log(book, pod, container, previous, said, f"complains about {ref.name}"),
+                )
+                break
+        service = scene.get(ref)
+        if not complained:
+            continue
+        if service is None:
+            hypothesis = _absent(scene, book, caller, ref)
+        else:
+            behind = [*backing(scene, ref), *scene.topology.out(ref, Relation.MEANT_FOR)]
+            hypothesis = None
+            for workload in behind:
+                callee = Subject(
+                    workload,
+                    scene.get(workload) or {},
+                    tuple(scene.pods_of(workload)),
+                    caller.distance + 1,
+                    caller.weight,
+                )
+                hypothesis = hypothesis or _selects_nothing(scene, book, callee, ref, service, asked=True)
+                if pods.ready_replicas(callee.obj):  # they serve; it is the way to them that is wrong
+                    hypothesis = hypothesis or _wrong_port(scene, book, callee, ref, service, asked=True)
+        if hypothesis is not None:
+            found.append(
+                hypothesis.model_copy(
+                    update={"evidence": (cited, *hypothesis.evidence), "explains": _EXPLAINS}
+                )
+            )
     return found
+
+
+def _nobody(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """A Service, the alert's target or its backend, that selects nothing, and no workload seems meant."""
+    services = [scene.target] if scene.target.kind == "Service" else []
+    if scene.target.kind == "Ingress":
+        services = scene.topology.out(scene.target, Relation.ROUTES_TO)
+    found = []
+    for ref in services:
+        selector = texts(scene.get(ref) or {}, "spec", "selector")
+        if not selector or scene.topology.out(ref, Relation.SELECTS, Relation.MEANT_FOR):
+            continue
+        if any(gap.reason is not GapReason.NO_DATA and gap.what.startswith("list ") for gap in scene.gaps):
+            continue
+        wanted = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
+        cited = book.cite(
+            EvidenceKind.TOPOLOGY, ref, f"nothing in namespace {ref.namespace} has the labels {wanted}",
+            command=commands.endpoints(ref),
+        )  # fmt: skip
+        found.append(
+            Hypothesis(
+                resource=ref,
+                category=Category.SERVICE_MISROUTED,
+                summary=f"{ref} selects {wanted}, and no workload has such pods: it has no endpoints",
+                support=support(Subject(ref, scene.get(ref) or {}, ()), 0.85),
+                evidence=(cited,),
+                facts={"service": ref.name},
+            )
+        )
+    return found
+
+
+def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef) -> Hypothesis | None:
+    """A Service that the caller misses by name and that was looked for and not found."""
+    if any(gap.reason is not GapReason.NO_DATA and "services" in gap.what for gap in scene.gaps):
+        return None
+    cited = book.cite(
+        EvidenceKind.TOPOLOGY,
+        ref,
+        f"{ref}, which {caller.ref} calls, does not exist",
+        command=commands.show(ref),
+    )
+    return Hypothesis(
+        resource=ref,
+        category=Category.SERVICE_MISROUTED,
+        summary=f"{caller.ref} calls {ref}, which does not exist",
+        support=support(caller, 0.85, steps=1),
+        evidence=(cited,),
+        facts={"service": ref.name},
+    )
 
 
 def _about(scene: Scene, ref: ResourceRef, subject: Subject) -> bool:
@@ -40,14 +152,22 @@ def _labels(subject: Subject) -> dict[str, str]:
 
 
 def _selects_nothing(
-    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, service: JSON
+    scene: Scene,
+    book: EvidenceBook,
+    subject: Subject,
+    ref: ResourceRef,
+    service: JSON,
+    *,
+    asked: bool = False,
 ) -> Hypothesis | None:
     selector, labels = texts(service, "spec", "selector"), _labels(subject)
-    if not selector or not labels or selectors.equals(selector, labels) or not _about(scene, ref, subject):
+    if not selector or not labels or selectors.equals(selector, labels):
+        return None
+    if not asked and not _about(scene, ref, subject):
         return None
     if scene.topology.out(ref, Relation.SELECTS) or (service_ready(scene, ref) or 0) > 0:
         return None  # it leads to others
-    if not any(pods.is_ready(pod) for _, pod in subject.pods):
+    if not any(pods.is_ready(pod) for _, pod in subject.pods) and not pods.ready_replicas(subject.obj):
         return None
     differ = {k: v for k, v in selector.items() if labels.get(k) != v}
     wrong = ", ".join(f"{k}={v} (pods have {labels.get(k, 'no such label')})" for k, v in differ.items())
@@ -70,7 +190,13 @@ def _selects_nothing(
 
 
 def _wrong_port(
-    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, service: JSON
+    scene: Scene,
+    book: EvidenceBook,
+    subject: Subject,
+    ref: ResourceRef,
+    service: JSON,
+    *,
+    asked: bool = False,
 ) -> Hypothesis | None:
     """A targetPort that no container of the selected pods declares, while they declare others."""
     if not selectors.equals(texts(service, "spec", "selector"), _labels(subject)):
@@ -95,7 +221,9 @@ def _wrong_port(
             category=Category.SERVICE_MISROUTED,
             summary=f"{ref} sends to port {wanted}, which no container of {subject.ref} declares",
             # containers may listen on ports that they do not declare; names they cannot make up
-            support=support(subject, 0.95 if named else (0.85 if ref == scene.target else 0.5), steps=1),
+            support=support(
+                subject, 0.95 if named else (0.85 if asked or ref == scene.target else 0.5), steps=1
+            ),
             evidence=(evidence,),
             facts={"service": ref.name},
         )
@@ -104,6 +232,10 @@ def _wrong_port(
 
 def _backends(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     """An Ingress, the alert's target, that routes to a Service that does not exist."""
+    if scene.target.kind == "Ingress":
+        found = _backend_ports(scene, book)
+        if found:
+            return found
     ingress = scene.get(scene.target)
     if scene.target.kind != "Ingress" or ingress is None:
         return []
@@ -131,3 +263,39 @@ def _backends(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         )
         for service in missing
     ]
+
+
+def _backend_ports(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """A port of a backend Service that the Service does not have."""
+    ingress = scene.get(scene.target) or {}
+    for rule in objects(ingress, "spec", "rules"):
+        for path in objects(rule, "http", "paths"):
+            name = text(path, "backend", "service", "name")
+            service = scene.get(scene.ref("Service", scene.target.namespace, name))
+            wanted = text(path, "backend", "service", "port", "number")
+            wanted_name = text(path, "backend", "service", "port", "name")
+            ports = objects(service or {}, "spec", "ports")
+            if not ports or not (wanted or wanted_name):
+                continue
+            if any(
+                text(p, "port") == wanted or (wanted_name and text(p, "name") == wanted_name) for p in ports
+            ):
+                continue
+            has = ", ".join(text(p, "port") for p in ports)
+            cited = book.cite(
+                EvidenceKind.CONFIG, scene.target,
+                f"{scene.target} routes to port {wanted or wanted_name} of Service {name}, which has {has}",
+                command=commands.show(scene.target),
+            )  # fmt: skip
+            return [
+                Hypothesis(
+                    resource=scene.target,
+                    category=Category.SERVICE_MISROUTED,
+                    summary=f"{scene.target} routes to port {wanted or wanted_name} of Service {name},"
+                    f" which has only {has}",
+                    support=support(Subject(scene.target, ingress, ()), 0.95),
+                    evidence=(cited,),
+                    facts={"service": name},
+                )
+            ]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
@@ -17,7 +18,8 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, subjects
 from cortexops.domain.kubernetes import commands, meta, pods
-from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.kubernetes.refusals import Refuser, refusal
+from cortexops.domain.kubernetes.values import dig, latest, moment, objects, text, texts
 from cortexops.domain.releases import changed, release_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -65,16 +67,21 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
     evidence = [cite_condition(book, ref, condition)] + [cite_event(book, event) for event in events[:1]]
     facts = {"pod": ref.name, "message": message[:200]}
     resource, steps = subject.ref, 0
-    claim = _unbound_claim(scene, pod)
-    if claim is not None and "persistentvolumeclaim" in message.lower():
-        resource, steps = claim, 1
-        facts["claim"] = claim.name
+    if "persistentvolumeclaim" in message.lower() or "volume node affinity conflict" in message:
+        return []  # the claim is at fault; see the analyzer of volumes
+    category = Category.SCHEDULING
+    cordoned = _cordoned(scene, pod) if "were unschedulable" in message else None
+    if cordoned is not None:
+        node, write = cordoned
+        resource, steps, category = node, 1, Category.NODE_UNSCHEDULABLE
+        facts["node"] = node.name
         evidence.append(
             book.cite(
-                EvidenceKind.STATUS,
-                claim,
-                f"{claim} is {text(scene.get(claim) or {}, 'status', 'phase') or 'missing'}",
-                command=commands.describe(claim),
+                EvidenceKind.CHANGE if write else EvidenceKind.STATUS,
+                node,
+                f"{node} is cordoned" + (f" by {write.manager}" if write and write.manager else ""),
+                at=write.at if write else None,
+                command=commands.history(node),
             )
         )
     precedes = None
@@ -86,8 +93,9 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
     return [
         Hypothesis(
             resource=resource,
-            category=Category.SCHEDULING,
-            summary=f"{len(pending)} pods of {subject.ref} cannot be scheduled: {message[:200] or 'no node fits'}",
+            category=category,
+            summary=f"{len(pending)} pods of {subject.ref} cannot be scheduled: {message[:200] or 'no node fits'}"
+            + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else ""),
             support=support(subject, 1.0, precedes=precedes, steps=steps),
             evidence=tuple(evidence),
             explains=_EXPLAINS,
@@ -96,14 +104,24 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
     ]
 
 
-def _unbound_claim(scene: Scene, pod: JSON) -> ResourceRef | None:
-    for volume in objects(pod, "spec", "volumes"):
-        name = text(volume, "persistentVolumeClaim", "claimName")
-        if name:
-            ref = scene.ref("PersistentVolumeClaim", meta.namespace(pod), name)
-            if text(scene.get(ref) or {}, "status", "phase") != "Bound":
-                return ref
-    return None
+def _cordoned(scene: Scene, pod: JSON) -> tuple[ResourceRef, meta.Write | None] | None:
+    """The cordoned node that the pod's node selector would choose, the one cordoned last."""
+    wanted = texts(pod, "spec", "nodeSelector")
+    found: list[tuple[datetime, ResourceRef, meta.Write | None]] = []
+    for ref, node in scene.of_kind("Node"):
+        if dig(node, "spec", "unschedulable") is True and wanted.items() <= meta.labels(node).items():
+            write = meta.writes(node, "spec", "unschedulable")
+            added = [
+                moment(taint, "timeAdded")
+                for taint in objects(node, "spec", "taints")
+                if text(taint, "key") == "node.kubernetes.io/unschedulable"
+            ]
+            at = (write.at if write else None) or latest(*added) or datetime.min.replace(tzinfo=UTC)
+            found.append((at, ref, write))
+    if not found:
+        return None
+    _, ref, write = max(found, key=lambda item: (item[0], item[1].name))
+    return ref, write
 
 
 def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
@@ -118,6 +136,8 @@ def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     evidence += [cite_event(book, event) for event in events[:1]]
     evidence.append(cite_replicas(book, subject, ready, wanted))
     match = _QUOTA.search(message)
+    if match is None and refusal(message).by is not Refuser.OTHER:
+        return []  # who refuses is known, and not a matter of room
     if match is None:
         return [
             Hypothesis(

@@ -8,7 +8,7 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_event, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, alerted_at, subjects
+from cortexops.domain.findings import Subject, seen_until, subjects
 from cortexops.domain.kubernetes import commands, meta
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import JSON, ResourceRef
@@ -22,7 +22,7 @@ _EXPLAINS = (Category.BAD_ROLLOUT, Category.READINESS_PROBE, Category.DEPENDENCY
 @analyzer("stuck_pod")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
-    now = max(alerted_at(scene), scene.now)
+    now = seen_until(scene)
     for subject in subjects(scene):
         for ref, pod in subject.pods:
             due = meta.deleting_since(pod)

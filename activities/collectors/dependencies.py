@@ -9,6 +9,7 @@ import asyncio
 
 from activities.collectors import collector
 from activities.gathering import Gathering
+from activities.resolve import meant_for
 from activities.workload_reading import (
     pod_template,
     read_configuration,
@@ -17,13 +18,16 @@ from activities.workload_reading import (
     read_pods,
     template_labels,
 )
-from cortexops.domain.kubernetes import complaints, hosts, meta, pods, selectors
+from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods, selectors
 from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.topology import Relation
 
 _DEEPEST = 3  # calls
-_READ_CLOSELY = 2  # callees in trouble whose pods and logs are read
+_READ_CLOSELY = 3  # callees in trouble whose pods and logs are read
+_DNS = ("kube-system", "kube-dns")
+_METRICS = ("kube-system", "metrics-server")
+_NO_METRICS = ("FailedGetResourceMetric", "FailedComputeMetricsReplicas")
 _CALLEES = 12
 _WORKLOADS = ("Deployment", "StatefulSet")
 
@@ -36,8 +40,9 @@ async def collect(gathering: Gathering) -> None:
     for _ in range(_DEEPEST):
         further: list[ResourceRef] = []
         for caller in frontier:
-            named, complained = _hosts(gathering, caller)
-            for service in await _services(gathering, caller, named, complained):
+            named, complained, configured = _hosts(gathering, caller)
+            await _cluster_services(gathering, caller, named, complained)
+            for service in await _services(gathering, caller, named, complained, configured):
                 called.add(service)
                 for workload in await _behind(gathering, service):
                     if workload in seen:
@@ -52,8 +57,10 @@ async def collect(gathering: Gathering) -> None:
     await _endpoints(gathering, called)
 
 
-def _hosts(gathering: Gathering, caller: ResourceRef) -> tuple[list[str], dict[ResourceRef, None]]:
-    """Hosts that the caller's configuration names, and hosts or Services that its logs complain about."""
+def _hosts(
+    gathering: Gathering, caller: ResourceRef
+) -> tuple[list[str], dict[ResourceRef, None], frozenset[str]]:
+    """All hosts, Services that the caller's logs complain about, and the hosts that its configuration names."""
     configs = {
         ref.name: texts(gathering.find(ref) or {}, "data")
         for ref in gathering.connected(caller, Relation.USES_CONFIG)
@@ -64,18 +71,45 @@ def _hosts(gathering: Gathering, caller: ResourceRef) -> tuple[list[str], dict[R
     complained: dict[str, None] = {}
     for log in gathering.logs:
         if log.pod in own:
-            for line in complaints.unreachable(log.lines):
+            said = [*complaints.unreachable(log.lines), *complaints.waiting_for(log.lines)]
+            lost = set(complaints.resolving(log.lines))  # about DNS, not about the host that was asked for
+            for line in [*said, *complaints.answered_badly(log.lines)]:
+                if line in lost:
+                    continue
                 complained.update(dict.fromkeys(hosts.hosts_in_line(line)))
     services: dict[ResourceRef, None] = {}
     for host in complained:
         address = hosts.service_address(host, caller.namespace)
         if address is not None:
             services.setdefault(gathering.ref("Service", *address))
-    return list(dict.fromkeys([*complained, *named])), services
+    return list(dict.fromkeys([*complained, *named])), services, frozenset(named)
+
+
+async def _cluster_services(
+    gathering: Gathering, caller: ResourceRef, named: list[str], complained: dict[ResourceRef, None]
+) -> None:
+    """Services that nobody configures and everybody needs: DNS, admission webhooks, resource metrics."""
+    own = {ref for ref, _ in gathering.pods_of(caller)}
+    wanted: list[tuple[str, str]] = []
+    if any(complaints.resolving(log.lines) for log in gathering.logs if log.pod in own):
+        wanted.append(_DNS)
+    if caller in gathering.roots:
+        wanted += [found.service for found in gathering.refusals() if found.service is not None]
+        for _, scaler in gathering.of_kind("HorizontalPodAutoscaler"):
+            active = hpa.condition(scaler, "ScalingActive")
+            if active.status == "False" and active.reason in _NO_METRICS and "metrics API" in active.message:
+                wanted.append(_METRICS)
+    for namespace, name in dict.fromkeys(wanted):
+        named.insert(0, f"{name}.{namespace}.svc")
+        complained.setdefault(gathering.ref("Service", namespace, name))
 
 
 async def _services(
-    gathering: Gathering, caller: ResourceRef, named: list[str], complained: dict[ResourceRef, None]
+    gathering: Gathering,
+    caller: ResourceRef,
+    named: list[str],
+    complained: dict[ResourceRef, None],
+    configured: frozenset[str],
 ) -> list[ResourceRef]:
     """The Services among the hosts, complained of first; kept and connected by a CALLS edge."""
     if not named:
@@ -95,6 +129,8 @@ async def _services(
             service = local.get(address[1])
         elif len(found) < _CALLEES:
             service = await gathering.get("Service", *address, required=ref in complained)
+        if service is None and ref in complained and (host in configured or ".svc" in host):
+            gathering.connect(caller, Relation.CALLS, ref)  # it is missed, and is not there
         if service is not None:
             gathering.keep("Service", service)
             found.setdefault(ref)
@@ -120,6 +156,12 @@ async def _behind(gathering: Gathering, service: ResourceRef) -> list[ResourceRe
                 gathering.keep(kind, item)
                 gathering.connect(service, Relation.SELECTS, ref)
                 found.append(ref)
+    if not found:
+        for kind, items in zip(_WORKLOADS, lists, strict=True):
+            for item in meant_for(service, selector, items):
+                gathering.keep(kind, item)
+                ref = meta.ref_of(service.cluster, kind, item)
+                gathering.connect(service, Relation.MEANT_FOR, ref)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Volume claims of pods that cannot be scheduled or started."""
+"""Volume claims of pods in trouble, the volumes behind them, and the storage classes when none is bound."""
 
 from __future__ import annotations
 
@@ -6,27 +6,54 @@ import asyncio
 
 from activities.collectors import collector
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import pods
-from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes.references import claims
+from cortexops.domain.kubernetes.values import mapping, text
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.topology import Relation
 
-_MOST = 2
+_MOST = 20
+_VOLUMES = 2
 
 
 @collector("storage", wave=2)
 async def collect(gathering: Gathering) -> None:
-    claims: dict[tuple[str, str], None] = {}
-    for root in gathering.roots:
-        if root.kind == "Node":
+    await asyncio.gather(*(_of(gathering, root) for root in gathering.roots if root.kind != "Node"))
+
+
+async def _of(gathering: Gathering, root: ResourceRef) -> None:
+    wanted: dict[str, None] = {}
+    for _, pod in gathering.pods_of(root):
+        if pods.is_unready(pod) or any(state.restarts for state in pods.container_states(pod)):
+            wanted.update(dict.fromkeys(claims(mapping(pod, "spec"))))
+    if gathering.target.kind == "PersistentVolumeClaim":
+        wanted.setdefault(gathering.target.name)
+    if not wanted:
+        return
+    listed = {
+        meta.name(item): item for item in await gathering.listing("PersistentVolumeClaim", root.namespace)
+    }
+    volumes: list[str] = []
+    unbound = False
+    for name in list(wanted)[:_MOST]:
+        ref = gathering.ref("PersistentVolumeClaim", root.namespace, name)
+        gathering.connect(root, Relation.MOUNTS, ref)
+        claim = listed.get(name)
+        if claim is None:
             continue
-        for ref, pod in gathering.pods_of(root):
-            if pods.phase(pod) == "Pending":
-                for volume in objects(pod, "spec", "volumes"):
-                    name = text(volume, "persistentVolumeClaim", "claimName")
-                    if name:
-                        claims.setdefault((ref.namespace, name))
-    await asyncio.gather(
-        *(
-            gathering.get("PersistentVolumeClaim", namespace, name, required=True)
-            for namespace, name in list(claims)[:_MOST]
+        gathering.keep("PersistentVolumeClaim", claim)
+        if text(claim, "status", "phase") == "Bound":
+            volumes.append(text(claim, "spec", "volumeName"))
+        else:
+            unbound = True
+    if unbound:
+        for item in await gathering.listing("StorageClass"):
+            gathering.keep("StorageClass", item)
+    if any(_conflicts(pod) for _, pod in gathering.pods_of(root)):
+        await asyncio.gather(
+            *(gathering.get("PersistentVolume", "", name) for name in volumes[:_VOLUMES] if name)
         )
-    )
+
+
+def _conflicts(pod: JSON) -> bool:
+    return "volume node affinity conflict" in meta.condition(pod, "PodScheduled").message

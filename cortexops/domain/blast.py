@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cortexops.domain.action import BlastRadius
-from cortexops.domain.kubernetes.values import number
+from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -42,7 +42,7 @@ def node_radius(scene: Scene, node: ResourceRef) -> BlastRadius:
 
 def _disruptions_allowed(scene: Scene, target: ResourceRef) -> int | None:
     allowed = [
-        int(budget.get("status", {}).get("disruptionsAllowed", 0))
+        number(budget, "status", "disruptionsAllowed")
         for ref in scene.topology.into(target, Relation.GUARDS)
         if (budget := scene.get(ref)) is not None
     ]
@@ -51,8 +51,7 @@ def _disruptions_allowed(scene: Scene, target: ResourceRef) -> int | None:
 
 def gitops_owner(live: JSON) -> str:
     """The mark of a GitOps controller on the object, or nothing."""
-    metadata = live.get("metadata", {})
     for place, mark in GITOPS_MARKS:
-        if mark in (metadata.get(place) or {}):
+        if mark in mapping(live, "metadata", place):
             return mark
     return ""

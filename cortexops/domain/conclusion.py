@@ -8,11 +8,22 @@ from datetime import datetime, timedelta
 from cortexops.domain.correlation import severity_of
 from cortexops.domain.diagnosis import Diagnosis, Hypothesis, Verdict, rank, verdict_of
 from cortexops.domain.evidence import Evidence, GapReason
-from cortexops.domain.findings import alerted_at, failed_before, is_troubled, own_subjects, roots, troubles
-from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.findings import (
+    Subject,
+    alerted_at,
+    failed_before,
+    is_troubled,
+    log_lines,
+    own_subjects,
+    roots,
+    signal_types,
+    troubles,
+)
+from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes.values import text
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.signal import Severity
+from cortexops.domain.signal import Severity, SignalType
 from cortexops.domain.topology import Relation
 
 MOST_EVIDENCE = 60
@@ -20,12 +31,15 @@ _MOST_HYPOTHESES = 8
 _MOST_REFS = 100
 _LEAST_CONFIDENCE = 0.15
 _EARLIEST = timedelta(days=7)  # before the alert; an older sign belongs to other trouble
+_LAST_LINES = 20
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 def onset_of(scene: Scene) -> datetime:
     """The earliest sign of the trouble: the alert, or what statuses and events show before it."""
     alerted = alerted_at(scene)
+    if scene.clocks_apart:
+        return alerted
     times = [alerted]
     for subject in own_subjects(scene):
         sign = failed_before(scene, subject)
@@ -47,10 +61,40 @@ def is_healthy(scene: Scene) -> bool:
         )
     own = own_subjects(scene)
     unseen = any(
-        gap.reason is not GapReason.NO_DATA and gap.what.startswith(("list pods ", "get pods/"))
+        gap.reason is not GapReason.NO_DATA
+        and gap.what.startswith(("list pods ", "get pods/"))
+        and not gap.what.startswith("get pods/log")
         for gap in scene.gaps
     )
-    return bool(own) and not unseen and all(s.obj and not is_troubled(scene, s) for s in own)
+    if unseen or any(not s.obj or is_troubled(scene, s) for s in own):
+        return False
+    if scene.target.kind == "PersistentVolumeClaim" and not own:
+        return text(scene.get(scene.target) or {}, "status", "phase") == "Bound"
+    return bool(own) and not _complains(scene, own)
+
+
+def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
+    """Whether ready pods may answer badly all the same: they say so, or their logs may not be read.
+
+    Asked only where an alert speaks of bad answers; of other alerts the statuses are the measure.
+    """
+    asked = signal_types(scene) & {SignalType.ERROR_RATE, SignalType.LATENCY}
+    vague = signal_types(scene) & {SignalType.OTHER}
+    if not asked and not vague:
+        return False
+    if asked and any(gap.reason is not GapReason.NO_DATA and "pods/log" in gap.what for gap in scene.gaps):
+        return True
+    if asked and not any(log_lines(scene, subject) for subject in own):
+        return True
+    for subject in own:
+        for _, _, previous, lines in log_lines(scene, subject):
+            tail = lines[-_LAST_LINES:]
+            wrong = {
+                *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.about_credentials(tail)
+            }  # fmt: skip
+            if not previous and (len(wrong) * 2 > len(tail) or (asked and wrong)):
+                return True
+    return False
 
 
 def conclude(

@@ -50,6 +50,35 @@ class Category(StrEnum):
     SCHEDULING = "scheduling"
     STUCK_POD = "stuck_pod"
     SCALED_TO_ZERO = "scaled_to_zero"
+    BAD_ENTRYPOINT = "bad_entrypoint"
+    WRONG_ARCHITECTURE = "wrong_architecture"
+    REGISTRY_RATE_LIMITED = "registry_rate_limited"
+    INIT_CONTAINER_FAILED = "init_container_failed"
+    LIMIT_RANGE = "limit_range"
+    NODE_UNSCHEDULABLE = "node_unschedulable"
+    VOLUME_UNBOUND = "volume_unbound"
+    VOLUME_FULL = "volume_full"
+    VOLUME_MULTI_ATTACH = "volume_multi_attach"
+    VOLUME_ZONE = "volume_zone"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    DNS_FAILURE = "dns_failure"
+    NETWORK_POLICY = "network_policy"
+    RBAC_DENIED = "rbac_denied"
+    ADMISSION_WEBHOOK = "admission_webhook"
+    ADMISSION_DENIED = "admission_denied"
+    SERVICE_ACCOUNT_MISSING = "service_account_missing"
+    NAMESPACE_TERMINATING = "namespace_terminating"
+    HPA_MAXED_OUT = "hpa_maxed_out"
+    HPA_NO_METRICS = "hpa_no_metrics"
+    CPU_THROTTLING = "cpu_throttling"
+    CONNECTION_SATURATION = "connection_saturation"
+    JOB_FAILED = "job_failed"
+    JOB_DEADLINE_EXCEEDED = "job_deadline_exceeded"
+    CRONJOB_SUSPENDED = "cronjob_suspended"
+    PDB_BLOCKS_EVICTION = "pdb_blocks_eviction"
+    STATEFULSET_STUCK = "statefulset_stuck"
+    ROLLOUT_PAUSED = "rollout_paused"
+    DISK_EXHAUSTED = "disk_exhausted"
     UNKNOWN = "unknown"
 
 
@@ -85,6 +114,7 @@ class Hypothesis(Frozen):
     confidence: float = 0.0
 
 
+_DIRECT = 0.9
 _CHANGE_BEFORE = 0.08
 _CHANGE_AFTER = -0.35
 _NOT_TOUCHING = -0.25
@@ -92,18 +122,22 @@ _PER_STEP = 0.02
 _PER_COUNTER = 0.15
 _CEILING = 0.97
 _SOFT_CEILING = 0.6  # without deterministic support
+_NOT_THE_CAUSE = 0.49
+_EXPLAINED = 0.5
 ROOT_CAUSE_FROM = 0.7
 """From this confidence on, a deterministic cause is called the root cause."""
+HYPOTHESIS_FROM = 0.45
+"""Below it nobody is blamed: what was seen says that something is wrong, not why."""
 
 
 def confidence(hypothesis: Hypothesis) -> float:
     """The documented sum, cut to 0–0.97 (0.6 without deterministic support), two decimals.
 
-    0.85 x direct, +0.08 for a change before the onset, -0.35 for one after it, -0.25 when the change does
+    0.9 x direct, +0.08 for a change before the onset, -0.35 for one after it, -0.25 when the change does
     not touch what fails, -0.02 per topology step beyond the third, -0.15 per piece of counter-evidence.
     """
     support = hypothesis.support
-    value = 0.85 * support.direct
+    value = _DIRECT * support.direct
     if support.precedes_onset is True:
         value += _CHANGE_BEFORE
     elif support.precedes_onset is False:
@@ -121,6 +155,9 @@ def rank(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
 
     A hypothesis whose category another one `explains` cannot lead, unless its confidence is above the
     explaining one's by more than 0.3: then the explanation is weaker than the thing itself.
+
+    There is one cause: no two objects can each be it more likely than not, so that whatever does not lead
+    and names another object than the lead is cut to 0.49. What is explained away is halved besides.
     """
     scored = [h.model_copy(update={"confidence": confidence(h)}) for h in hypotheses]
 
@@ -132,7 +169,15 @@ def rank(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
             for cause in scored
         )
 
-    return sorted(scored, key=lambda h: (folded(h), -h.confidence, h.category, str(h.resource)))
+    ordered = sorted(scored, key=lambda h: (folded(h), -h.confidence, h.category, str(h.resource)))
+    return [h if place == 0 else _behind(h, ordered[0], folded(h)) for place, h in enumerate(ordered)]
+
+
+def _behind(hypothesis: Hypothesis, lead: Hypothesis, folded: bool) -> Hypothesis:
+    """With the confidence that is left to it beside the leading one."""
+    most = lead.confidence if hypothesis.resource == lead.resource else _NOT_THE_CAUSE
+    left = round(hypothesis.confidence * (_EXPLAINED if folded else 1.0), 2)
+    return hypothesis.model_copy(update={"confidence": min(left, most)})
 
 
 def verdict_of(ranked: list[Hypothesis], *, healthy: bool) -> Verdict:
@@ -142,7 +187,7 @@ def verdict_of(ranked: list[Hypothesis], *, healthy: bool) -> Verdict:
     lead = ranked[0]
     if lead.category is Category.EXTERNAL_DEPENDENCY:
         return Verdict.EXTERNAL
-    if lead.category is Category.UNKNOWN:
+    if lead.category is Category.UNKNOWN or lead.confidence < HYPOTHESIS_FROM:
         return Verdict.UNKNOWN
     if lead.support.deterministic and lead.confidence >= ROOT_CAUSE_FROM:
         return Verdict.ROOT_CAUSE

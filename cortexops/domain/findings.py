@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from cortexops.domain.kubernetes import complaints, hosts, meta, pods
+from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods
+from cortexops.domain.kubernetes.refusals import refusal
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.signal import SignalStatus, SignalType
+from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
 
 WORKLOADS = (
@@ -26,7 +27,12 @@ _RECENT = timedelta(hours=6)
 _RECENT_WHEN_ALERTED = timedelta(days=7)  # an alert about kills refers to a kill, however long ago
 _CRASH_SIGNALS = frozenset({SignalType.OOM_KILL, SignalType.CRASH_LOOP, SignalType.MEMORY_HIGH})
 _SERVING_SIGNALS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
+_AGAIN_AND_AGAIN = 3  # restarts
 _DEEPEST = 3  # calls followed upstream
+_DNS = ("kube-system", "kube-dns")
+_METRICS = ("kube-system", "metrics-server")
+_BY_ITS_WORDS = 0.95  # the callee looks well, and says that it is not
+_LAST_LINES = 30
 _WITHOUT_LOGS = 0.85  # how much of the blame stays when the caller's logs could not be read
 
 
@@ -68,8 +74,25 @@ class Link(NamedTuple):
 
 def alerted_at(scene: Scene) -> datetime:
     """When the first signal fired; the investigation's moment when there was none. Never the wall clock."""
-    firing = [s.started_at for s in scene.signals if s.status is SignalStatus.FIRING]
-    return min(firing or [s.started_at for s in scene.signals], default=scene.now)
+    if scene.clocks_apart and scene.newest_write is not None:
+        return max(scene.told_at, scene.newest_write)
+    return scene.told_at
+
+
+def seen_until(scene: Scene) -> datetime:
+    """The latest moment that anything in the scene speaks of: "now" as the cluster showed itself.
+
+    Alerts are looked into long after, too; the wall clock then says nothing about how long a thing has hung.
+    """
+    times = [alerted_at(scene)]
+    times += [event.last for event in scene.events if event.last is not None]
+    for _, pod in scene.of_kind("Pod"):
+        ready = meta.condition(pod, "Ready").since
+        times += [ready] if ready is not None else []
+        for state in pods.container_states(pod):
+            marks = (state.running_since, state.final.at if state.final else None)
+            times += [mark for mark in marks if mark is not None]
+    return min(max(times), max(scene.now, alerted_at(scene)))
 
 
 def signal_types(scene: Scene) -> set[SignalType]:
@@ -93,14 +116,15 @@ def roots(scene: Scene) -> list[ResourceRef]:
     if target.kind in (*WORKLOADS, "Pod"):
         found = [top_owner(scene, target)]
     elif target.kind == "Service":
-        found = backing(scene, target)
+        found = backing(scene, target) or topology.out(target, Relation.MEANT_FOR)
     elif target.kind == "Ingress":
         services = topology.out(target, Relation.ROUTES_TO)
         found = [workload for service in services for workload in backing(scene, service)]
+        found += [w for service in services for w in topology.out(service, Relation.MEANT_FOR)]
     elif target.kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
         found = topology.out(target, Relation.SCALES, Relation.GUARDS)
-    elif target.kind in ("ConfigMap", "Secret"):
-        found = topology.into(target, Relation.USES_CONFIG, Relation.USES_SECRET)
+    elif target.kind in ("ConfigMap", "Secret", "PersistentVolumeClaim"):
+        found = topology.into(target, Relation.USES_CONFIG, Relation.USES_SECRET, Relation.MOUNTS)
     else:
         found = []
     return list(dict.fromkeys(found))
@@ -188,20 +212,79 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
         lines: list[str] = []
         where: ResourceRef | None = None
         for pod, _, _, text_lines in logs:
-            for line in complaints.unreachable(text_lines):
-                named = hosts.hosts_in_line(line)
-                if any(means_service(scene, host, service, subject.ref.namespace) for host in named) or (
-                    complaints.names(line, service.name)
-                ):
-                    lines.append(line)
-                    where = where or pod
+            for line in complaints_about(scene, subject, service, text_lines):
+                lines.append(line)
+                where = where or pod
+        if not lines and service in cluster_services(scene, subject):
+            lines = [cluster_services(scene, subject)[service]]
         broken = service_ready(scene, service) == 0
         ill = any(_is_ill(scene, ref) for ref in workloads)
         if lines and (broken or ill):
             found.append(Link(service, workloads, tuple(lines), where, 1.0))
+        elif lines and any(_misbehaves(scene, ref) for ref in workloads):
+            found.append(Link(service, workloads, tuple(lines), where, _BY_ITS_WORDS))
         elif not logs and broken and is_troubled(scene, subject):
             found.append(Link(service, workloads, (), None, _WITHOUT_LOGS))
     return found
+
+
+def complaints_about(scene: Scene, subject: Subject, service: ResourceRef, lines: Sequence[str]) -> list[str]:
+    """The lines in which the subject complains that this Service does not answer, or waits for it."""
+    if (service.namespace, service.name) == _DNS:
+        return complaints.resolving(lines)
+    found = []
+    for line in [
+        *complaints.unreachable(lines),
+        *complaints.waiting_for(lines),
+        *complaints.answered_badly(lines),
+    ]:
+        named = hosts.hosts_in_line(line)
+        if any(means_service(scene, host, service, subject.ref.namespace) for host in named) or (
+            complaints.names(line, service.name)
+        ):
+            found.append(line)
+    return list(dict.fromkeys(found))
+
+
+def cluster_services(scene: Scene, subject: Subject) -> dict[ResourceRef, str]:
+    """Services that controllers need on the subject's behalf and do not reach, with their words."""
+    found: dict[ResourceRef, str] = {}
+    said = [
+        meta.condition(scene.get(ref) or {}, "ReplicaFailure").message for ref in _with_sets(scene, subject)
+    ]
+    said += [
+        e.message
+        for e in scene.events
+        if e.reason == "FailedCreate" and e.about in _with_sets(scene, subject)
+    ]
+    for message in said:
+        its = refusal(message)
+        if its.service is not None:
+            found.setdefault(scene.ref("Service", *its.service), message)
+    for ref in scene.topology.into(subject.ref, Relation.SCALES):
+        active = hpa.condition(scene.get(ref) or {}, "ScalingActive")
+        if active.status == "False" and "metrics API" in active.message:
+            found.setdefault(scene.ref("Service", *_METRICS), active.message)
+    return found
+
+
+def _with_sets(scene: Scene, subject: Subject) -> list[ResourceRef]:
+    return [subject.ref, *(ref for ref in scene.topology.out(subject.ref, Relation.OWNS))]
+
+
+def _misbehaves(scene: Scene, ref: ResourceRef) -> bool:
+    """Whether a workload whose pods may be ready says that it fails."""
+    for _, _, _, lines in log_lines(scene, _subject(scene, ref, 0, 1.0)):
+        tail = lines[-_LAST_LINES:]
+        wrong = (
+            complaints.own_fault,
+            complaints.unreachable,
+            complaints.about_credentials,
+            complaints.saturated,
+        )
+        if any(each(tail) for each in wrong):
+            return True
+    return False
 
 
 def _is_ill(scene: Scene, ref: ResourceRef) -> bool:
@@ -214,6 +297,8 @@ def is_troubled(scene: Scene, subject: Subject) -> bool:
     """Whether something is visibly wrong with the workload's own pods or replicas."""
     if any(troubles(scene, subject)) or any(pods.is_unready(pod) for _, pod in subject.pods):
         return True
+    if subject.ref.kind == "Job" and meta.condition(subject.obj, "Failed").status == "True":
+        return True
     if not subject.obj or subject.ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
         return False
     return pods.ready_replicas(subject.obj) < pods.wanted_replicas(subject.obj)
@@ -225,14 +310,40 @@ def serves_badly(scene: Scene) -> bool:
 
 
 def troubles(scene: Scene, subject: Subject) -> Iterator[Trouble]:
-    """Containers that fail now, or failed around the alert."""
-    since = alerted_at(scene) - (_RECENT_WHEN_ALERTED if signal_types(scene) & _CRASH_SIGNALS else _RECENT)
+    """Containers that fail now, or failed around the alert.
+
+    One that is ready again counts when the alert is about crashes, or when it fails again and again.
+    """
+    if has_finished(scene, subject):
+        return
+    asked = bool(signal_types(scene) & _CRASH_SIGNALS) or any(
+        "restart" in signal.name.lower() for signal in scene.signals
+    )
+    since = alerted_at(scene) - (_RECENT_WHEN_ALERTED if asked else _RECENT)
+    if scene.clocks_apart:
+        since = datetime.min.replace(tzinfo=UTC)
     for ref, pod in subject.pods:
         if pods.is_finished(pod) or meta.deleting_since(pod) is not None:
             continue
         for state in pods.container_states(pod):
+            recovered = state.ready and state.running_since is not None and state.ended is None
+            if recovered and not asked and (scene.clocks_apart or state.restarts < _AGAIN_AND_AGAIN):
+                continue
             if _fails(state, since):
                 yield Trouble(subject, ref, pod, state)
+
+
+def has_finished(scene: Scene, subject: Subject) -> bool:
+    """A Job that completed: attempts of it that failed before are history. Of a CronJob, its newest Job."""
+    if subject.ref.kind == "Job":
+        return meta.condition(subject.obj, "Complete").status == "True"
+    if subject.ref.kind != "CronJob":
+        return False
+    owned = [
+        scene.get(ref) or {} for ref in scene.topology.out(subject.ref, Relation.OWNS) if ref.kind == "Job"
+    ]
+    newest = max(owned, key=lambda job: text(job, "metadata", "creationTimestamp"), default={})
+    return meta.condition(newest, "Complete").status == "True"
 
 
 def _fails(state: pods.ContainerState, since: datetime) -> bool:
@@ -274,3 +385,13 @@ def template_spec(subject: Subject) -> JSON:
         return mapping(subject.obj, "spec", "jobTemplate", "spec", "template", "spec")
     found = mapping(subject.obj, "spec", "template", "spec")
     return found or (mapping(subject.pods[0][1], "spec") if subject.pods else {})
+
+
+def template_labels(scene: Scene, ref: ResourceRef) -> dict[str, str]:
+    """The labels of a workload's pods."""
+    obj = scene.get(ref) or {}
+    if ref.kind == "Pod":
+        return meta.labels(obj)
+    if ref.kind == "CronJob":
+        return texts(obj, "spec", "jobTemplate", "spec", "template", "metadata", "labels")
+    return texts(obj, "spec", "template", "metadata", "labels")

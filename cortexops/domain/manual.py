@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from shlex import quote
 
 from pydantic import Field
@@ -57,7 +58,190 @@ def by_hand(diagnosis: Diagnosis, workload: ResourceRef | None) -> list[ManualSt
                 caveats=("The pods are rolled.",),
             )
         ]
-    return [_look(diagnosis, cause)]
+    revision = cause.facts.get("previous_revision", "")
+    if revision and cause.category not in _STEPS and cause.resource.kind in _RESTARTABLE:
+        back = f"kubectl {_in(cause.resource)}rollout undo {_what(cause.resource)} --to-revision={quote(revision)}"
+        step = _step(
+            "roll_back", cause.resource, back, to_revision=revision,
+            caveat="What the present revision brought is gone until it is rolled out again.",
+        )  # fmt: skip
+        return [_with_evidence(diagnosis, step, cause)]
+    make = _STEPS.get(cause.category)
+    return [_with_evidence(diagnosis, make(cause, workload) if make else None, cause)]
+
+
+def _with_evidence(diagnosis: Diagnosis, step: ManualStep | None, cause: Hypothesis) -> ManualStep:
+    """The step with the command first that shows why; without a step, only those that show the evidence."""
+    look = _look(diagnosis, cause)
+    if step is None:
+        return look
+    return step.model_copy(update={"commands": tuple(dict.fromkeys((*look.commands[:1], *step.commands)))})
+
+
+def _step(
+    kind: str, ref: ResourceRef, *done: str, risk: Risk = Risk.MEDIUM, caveat: str = "", **params: str
+) -> ManualStep:
+    return ManualStep(
+        type=kind,
+        target=ref,
+        params={key: value for key, value in params.items() if value},
+        risk=risk,
+        commands=done,
+        caveats=(caveat,) if caveat else (),
+    )
+
+
+def _merge(ref: ResourceRef, patch: object) -> str:
+    """A merge patch as a command."""
+    body = quote(json.dumps(patch, ensure_ascii=False, separators=(",", ":")))
+    return f"kubectl {_in(ref)}patch {ref.kind.lower()} {quote(ref.name)} --type merge -p {body}"
+
+
+def _edit(ref: ResourceRef) -> str:
+    return f"kubectl {_in(ref)}edit {ref.kind.lower()} {quote(ref.name)}"
+
+
+def _doubled(quantity: str) -> str:
+    """Twice a quantity such as 10Gi or 200m; empty when it is none."""
+    digits = quantity.rstrip("KMGTPEikm")
+    return f"{int(digits) * 2}{quantity[len(digits) :]}" if digits.isdigit() else ""
+
+
+def _uncordon(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    return _step(
+        "uncordon_node", cause.resource, f"kubectl uncordon {quote(cause.resource.name)}", risk=Risk.LOW,
+        caveat="Ask who cordoned it: it may be about to be replaced.",
+    )  # fmt: skip
+
+
+def _grow_volume(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    size = _doubled(cause.facts.get("size", ""))
+    patch = {"spec": {"resources": {"requests": {"storage": size or "SIZE"}}}}
+    return _step(
+        "expand_volume", cause.resource, _merge(cause.resource, patch), size=size,
+        caveat="Works where the storage class allows expansion; clean up first where data may go.",
+    )  # fmt: skip
+
+
+def _recreate(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
+    done = [f"kubectl {_in(cause.resource)}get pods -o wide", commands.describe(cause.resource)]
+    if workload is not None and workload.kind == "Deployment":
+        done.append(_merge(workload, {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}))
+    return _step(
+        "release_volume", cause.resource, *done,
+        caveat="The old pod must end before the new one can have the volume.",
+    )  # fmt: skip
+
+
+def _renew(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    ref = cause.resource
+    create = f"kubectl {_in(ref)}create secret tls {quote(ref.name)} --cert=FILE --key=FILE"
+    return _step(
+        "renew_certificate", ref, f"{create} --dry-run=client -o yaml | kubectl apply -f -",
+        caveat="Where cert-manager issues it, look at its Certificate first: it would overwrite this.",
+    )  # fmt: skip
+
+
+def _grant(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
+    ref, facts = cause.resource, cause.facts
+    verb, resource = quote(facts.get("verb", "VERB")), quote(facts.get("resource", "RESOURCE"))
+    done = [_edit(ref)] if ref.kind in ("Role", "ClusterRole") else []
+    account = facts.get("account", "")
+    space = ref.namespace or (workload.namespace if workload else "")
+    if account and space:
+        done.append(
+            f"kubectl auth can-i {verb} {resource} -n {quote(space)}"
+            f" --as=system:serviceaccount:{quote(space)}:{quote(account)}"
+        )
+    return _step(
+        "grant_permission", ref, *done, verb=facts.get("verb", ""), resource=facts.get("resource", ""),
+        caveat="Grant this verb on this resource only, and only if the program should have it.",
+    )  # fmt: skip
+
+
+def _raise_maximum(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    most = cause.facts.get("max_replicas", "")
+    new = str(int(most) + max(1, int(most) // 2)) if most.isdigit() else ""
+    patch = {"spec": {"maxReplicas": int(new) if new else 0}}
+    done = (_merge(cause.resource, patch),) if new else (_edit(cause.resource),)
+    return _step(
+        "raise_autoscaler_maximum", cause.resource, *done, max_replicas=new,
+        caveat="More pods need room on the nodes and may ask more of databases than they can give.",
+    )  # fmt: skip
+
+
+def _more_cpu(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
+    new = _doubled(cause.facts.get("cpu_limit", ""))
+    ref = cause.resource
+    command = f"kubectl {_in(ref)}set resources {_what(ref)} -c {quote(cause.container)} --limits=cpu={new}"
+    return _step(
+        "adjust_cpu_limit", ref, command if new else _edit(ref), cpu_limit=new,
+        caveat="The pods are rolled.",
+    )  # fmt: skip
+
+
+def _suspend(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    return _step(
+        "resume_cronjob", cause.resource, _merge(cause.resource, {"spec": {"suspend": False}}), risk=Risk.LOW,
+        caveat="Ask why it was suspended.",
+    )  # fmt: skip
+
+
+def _resume(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    ref = cause.resource
+    return _step(
+        "resume_rollout", ref, f"kubectl {_in(ref)}rollout resume {_what(ref)}",
+        caveat="What waited is rolled out then.",
+    )  # fmt: skip
+
+
+def _account(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    ref = cause.resource
+    return _step(
+        "create_service_account", ref, f"kubectl {_in(ref)}create serviceaccount {quote(ref.name)}",
+        caveat="Its bindings are needed, too.",
+    )  # fmt: skip
+
+
+def _run_again(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    ref, job = cause.resource, cause.facts.get("job", "")
+    name = quote(f"{(job or ref.name)[:50]}-again")
+    again = (
+        f"kubectl {_in(ref)}create job {name} --from=cronjob/{quote(ref.name)}"
+        if ref.kind == "CronJob"
+        else f"kubectl {_in(ref)}get job {quote(ref.name)} -o yaml"
+    )
+    return _step("run_job_again", ref, again, caveat="Mend what it failed on first.")
+
+
+def _change(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    """Back to what it was: the history says who changed what, a person edits it."""
+    return _step(
+        "change_object", cause.resource, commands.history(cause.resource), _edit(cause.resource),
+        caveat="Ask who changed it, and why, before changing it back.",
+    )  # fmt: skip
+
+
+_STEPS: dict[Category, Callable[[Hypothesis, ResourceRef | None], ManualStep]] = {
+    Category.NODE_UNSCHEDULABLE: _uncordon,
+    Category.VOLUME_FULL: _grow_volume,
+    Category.VOLUME_MULTI_ATTACH: _recreate,
+    Category.CERTIFICATE_EXPIRED: _renew,
+    Category.RBAC_DENIED: _grant,
+    Category.HPA_MAXED_OUT: _raise_maximum,
+    Category.CPU_THROTTLING: _more_cpu,
+    Category.CRONJOB_SUSPENDED: _suspend,
+    Category.ROLLOUT_PAUSED: _resume,
+    Category.SERVICE_ACCOUNT_MISSING: _account,
+    Category.JOB_FAILED: _run_again,
+    Category.JOB_DEADLINE_EXCEEDED: _run_again,
+    Category.NETWORK_POLICY: _change,
+    Category.LIMIT_RANGE: _change,
+    Category.QUOTA_EXCEEDED: _change,
+    Category.SERVICE_MISROUTED: _change,
+    Category.PDB_BLOCKS_EVICTION: _change,
+    Category.ADMISSION_WEBHOOK: _change,
+}
 
 
 def _configuration(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:

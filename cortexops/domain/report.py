@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cortexops.domain.action import Candidate
@@ -16,6 +17,17 @@ from cortexops.domain.signal import Severity, Signal
 
 SCHEMA = "cortexops.investigation/v1"
 _MOST_EVIDENCE = 60
+_MOST_EVENTS = 30
+_SYMPTOMS = frozenset(
+    {
+        Category.CRASH, Category.DEPENDENCY_DOWN, Category.CRASH_SINCE_RELEASE, Category.READINESS_PROBE,
+        Category.LIVENESS_PROBE, Category.INIT_CONTAINER_FAILED, Category.STUCK_POD, Category.BAD_ROLLOUT,
+        Category.STATEFULSET_STUCK, Category.SCHEDULING,
+    }
+)  # fmt: skip
+_MOST_WHYS = 5
+_SLACK_SECTION = 2900  # characters; Slack takes 3,000
+_SLACK_BLOCKS = 45  # of 50
 
 
 class Result(NamedTuple):
@@ -150,11 +162,53 @@ def _fact(fact: Evidence) -> dict[str, Any]:
         "id": fact.id,
         "kind": fact.kind.value,
         "resource": _ref(fact.resource),
-        "at": fact.at.isoformat().replace("+00:00", "Z") if fact.at else None,
+        "at": _time(fact.at),
         "summary": fact.summary,
         "excerpt": fact.excerpt,
         "command": fact.command,
     }
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.isoformat().replace("+00:00", "Z") if at else None
+
+
+def _moment(fact: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(fact["at"])
+
+
+def timeline(incident: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """(seconds from the first sign of trouble, fact) of all dated facts; changes before it are negative."""
+    dated = sorted((fact for fact in incident["evidence"] if fact["at"]), key=lambda f: (_moment(f), f["id"]))
+    signs = [_moment(fact) for fact in dated if fact["kind"] not in ("change", "config")]
+    if not dated:
+        return []
+    zero = min(signs, default=_moment(dated[0]))
+    return [(round((_moment(fact) - zero).total_seconds()), fact) for fact in dated[:_MOST_EVENTS]]
+
+
+def whys(incident: dict[str, Any]) -> list[str]:
+    """From what complains to the cause, each answering why the one before is so; empty when it is one step."""
+    cause = incident["root_cause"]
+    if cause is None:
+        return []
+    chain = [
+        h
+        for h in incident["hypotheses"][1:]
+        if h["category"] in _SYMPTOMS
+        and h["resource"] != cause["resource"]
+        and h["confidence"] < cause["confidence"]
+    ]
+    chain.sort(key=lambda h: h["category"] != Category.DEPENDENCY_DOWN)
+    steps = list(dict.fromkeys([*(h["summary"] for h in chain[: _MOST_WHYS - 1]), cause["summary"]]))
+    return steps if len(steps) > 1 else []
+
+
+def verify_first(incident: dict[str, Any]) -> list[str]:
+    """Commands that show the leading hypothesis' evidence again, those to run before anything is changed."""
+    facts = {fact["id"]: fact["command"] for fact in incident["evidence"]}
+    cited = [facts.get(id, "") for h in incident["hypotheses"][:1] for id in h["evidence"]]
+    return [command for command in dict.fromkeys(cited) if command][:3]
 
 
 def _actions(result: Result) -> list[dict[str, Any]]:
@@ -215,6 +269,12 @@ def render_text(report: dict[str, Any]) -> str:
         for fact in incident["evidence"][:12]:
             at = f" at {fact['at']}" if fact["at"] else ""
             lines.append(f"  [{fact['id']}] {fact['kind']}: {fact['summary']}{at}")
+        for number, why in enumerate(whys(incident), start=1):
+            lines.append(f"  why {number}: {why}")
+        for offset, fact in timeline(incident)[:12]:
+            lines.append(f"  {_offset(offset)}  {fact['summary'][:140]} [{fact['id']}]")
+        if incident["verdict"] == "hypothesis":
+            lines += [f"  verify first: {command}" for command in verify_first(incident)]
         for action in incident["recommended_actions"]:
             mark = "" if action["feasible"] else " (not by this product)"
             lines += ["", f"  {action['type']} {_name(action['target'])}, risk {action['risk']}{mark}"]
@@ -260,6 +320,16 @@ def render_markdown(report: dict[str, Any]) -> str:
             f"- `{fact['id']}` {fact['kind']}: {_plain(fact['summary'])}"
             for fact in incident["evidence"][:12]
         ]
+        dated = timeline(incident)
+        if dated:
+            lines += ["", "**Timeline** (from the first sign of trouble)", ""]
+            lines += [
+                f"- `{_offset(offset)}` {_plain(fact['summary'][:140])} `{fact['id']}`"
+                for offset, fact in dated[:12]
+            ]
+        steps = whys(incident)
+        if steps:
+            lines += ["", "**Why**", "", *(f"1. {_plain(why)}" for why in steps)]
         for action in incident["recommended_actions"]:
             lines += [
                 "",
@@ -272,6 +342,49 @@ def render_markdown(report: dict[str, Any]) -> str:
             lines += ["", f"_A person is needed: {_plain(str(incident['escalation_reason']))}_"]
         lines.append("")
     return "\n".join(lines)
+
+
+def render_slack(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The report as Slack blocks. What came from the cluster is escaped and stands in fences."""
+    blocks: list[dict[str, Any]] = []
+    for incident in report["incidents"]:
+        title = f"{incident['title']} · {incident['severity']}"[:150]
+        blocks.append({"type": "header", "text": {"type": "plain_text", "text": title}})
+        blocks.append(_section(_fenced(_cause_lines(incident))))
+        facts = [f"[{fact['id']}] {fact['kind']}: {fact['summary']}" for fact in incident["evidence"][:8]]
+        if facts:
+            blocks.append(_section("*Evidence*\n" + _fenced(facts)))
+        for action in incident["recommended_actions"][:3]:
+            head = f"*{_escaped(action['type'])}* {_escaped(_name(action['target']))}, risk {action['risk']}"
+            notes = "".join(f"\n:warning: {_escaped(caveat)}" for caveat in action["caveats"][:2])
+            blocks.append(_section(f"{head}\n{_fenced(action['commands'])}{notes}"))
+        if incident["escalate"]:
+            blocks.append(_section(f"_A person is needed:_ {_escaped(str(incident['escalation_reason']))}"))
+        blocks.append({"type": "divider"})
+    return blocks[:_SLACK_BLOCKS]
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")[:_SLACK_SECTION]
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    inner = _escaped("\n".join(_unfenced(line) for line in lines))[: _SLACK_SECTION - 400]
+    return f"```{inner}```"
+
+
+def _offset(seconds: int) -> str:
+    """`-12m`, `+3m`, `onset`."""
+    if abs(seconds) < 30:
+        return "onset"
+    sign, rest = ("-", -seconds) if seconds < 0 else ("+", seconds)
+    if rest < 5400:
+        return f"{sign}{round(rest / 60)}m"
+    return f"{sign}{round(rest / 3600)}h" if rest < 172_800 else f"{sign}{round(rest / 86_400)}d"
 
 
 def _plain(text: str) -> str:

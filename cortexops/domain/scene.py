@@ -6,15 +6,19 @@ Objects are as the API server sent them, except that values of Secrets are left 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from pydantic import Field
 
 from cortexops.domain.evidence import Gap
+from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
-from cortexops.domain.signal import Signal
+from cortexops.domain.signal import Signal, SignalStatus
 from cortexops.domain.topology import Relation, Topology
+
+_CLOCKS = timedelta(minutes=1)
 
 
 class LogExcerpt(Frozen):
@@ -38,6 +42,17 @@ class EventFact(Frozen):
     last: datetime | None
 
 
+class Measure(Frozen):
+    """One measured value: `what` names the quantity (`memory_bytes`, `cpu_cores`, …), `says` words it."""
+
+    about: ResourceRef
+    container: str = ""
+    what: str
+    value: float
+    at: datetime | None = None
+    says: str = ""
+
+
 class Scene(Frozen):
     """Everything that was collected around one target. `now` is the investigation's moment, `onset` the
     earliest sign of the trouble that is known (signals or statuses)."""
@@ -54,6 +69,42 @@ class Scene(Frozen):
     events: tuple[EventFact, ...] = ()
     logs: tuple[LogExcerpt, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    measured: tuple[Measure, ...] = ()
+
+    @cached_property
+    def told_at(self) -> datetime:
+        """When the first signal fired, by its source's clock; the investigation's moment when there is none."""
+        firing = [s.started_at for s in self.signals if s.status is SignalStatus.FIRING]
+        return min(firing or [s.started_at for s in self.signals], default=self.now)
+
+    @cached_property
+    def newest_write(self) -> datetime | None:
+        """The latest time that the API server's own clock put on an object."""
+        writes = [meta.last_write(obj) for obj in self.objects.values()]
+        return max((write.at for write in writes if write is not None), default=None)
+
+    @cached_property
+    def clocks_apart(self) -> bool:
+        """Whether times of objects cannot be compared with those of alerts and statuses.
+
+        So it is when a container ended before its pod was made, or when the alert came before every workload
+        was. The order of writes among themselves still holds then.
+        """
+        made = [
+            born
+            for kind in ("Deployment", "StatefulSet", "DaemonSet")
+            for _, obj in self.of_kind(kind)
+            if (born := meta.created(obj)) is not None
+        ]
+        if made and min(made) > self.told_at + _CLOCKS:
+            return True
+        for _, pod in self.of_kind("Pod"):
+            born = meta.created(pod)
+            for state in pods.container_states(pod):
+                final = state.final
+                if born and final and final.at and final.at < born - _CLOCKS:
+                    return True
+        return False
 
     def get(self, ref: ResourceRef) -> JSON | None:
         """The object, or None when it was not found or not looked for."""

@@ -22,6 +22,12 @@ class Relation(StrEnum):
     CALLS = "calls"  # workload → Service it names in its configuration
     SCALES = "scales"  # HorizontalPodAutoscaler → workload
     GUARDS = "guards"  # PodDisruptionBudget → workload
+    MEANT_FOR = "meant_for"  # Service → workload that it seems to be for and does not select
+    MOUNTS = "mounts"  # workload → PersistentVolumeClaim
+    RESTRICTS = "restricts"  # NetworkPolicy → workload
+    ACTS_AS = "acts_as"  # workload → ServiceAccount
+    PULLS_WITH = "pulls_with"  # workload → Secret
+    SERVES_WITH = "serves_with"  # Ingress → Secret of its certificate
 
 
 class Edge(Frozen):

@@ -9,6 +9,7 @@ from cortexops.domain.blast import gitops_owner
 from cortexops.domain.change import Change, FieldEdit, Verb, holds, same
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes.values import dig, mapping, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.snapshot import shown
@@ -53,9 +54,9 @@ def _owners(scene: Scene, ref: ResourceRef) -> list[ResourceRef]:
 
 def container_index(live: JSON, name: str) -> int:
     """The container's place in the pod template. Raises `Rejected` when it is not there."""
-    containers = live["spec"]["template"]["spec"]["containers"]
-    for index, container in enumerate(containers):
-        if container["name"] == name:
+    containers = dig(live, "spec", "template", "spec", "containers")
+    for index, container in enumerate(containers if isinstance(containers, list) else []):
+        if text(container, "name") == name:
             return index
     raise Rejected(f"the workload has no container {name!r} (any more)")
 
@@ -83,19 +84,19 @@ def patch_of(live: JSON, target: ResourceRef, edits: list[FieldEdit], expect: li
 
 def template_of(replica_set: JSON) -> JSON:
     """The pod template of a revision, without the label that the controller adds."""
-    template: JSON = copy.deepcopy(replica_set["spec"]["template"])
-    (template.get("metadata", {}).get("labels") or {}).pop(TEMPLATE_HASH, None)
+    template: JSON = copy.deepcopy(mapping(replica_set, "spec", "template"))
+    mapping(template, "metadata", "labels").pop(TEMPLATE_HASH, None)
     return template
 
 
 def runs_the_same(live: JSON, replica_set: JSON) -> bool:
     """Whether the revision's pods are those that the workload asks for now."""
-    return same(_plain(live["spec"]["template"]), _plain(template_of(replica_set)))
+    return same(_plain(mapping(live, "spec", "template")), _plain(template_of(replica_set)))
 
 
 def _plain(template: JSON) -> JSON:
     """Without the creation time, which is always empty in a template and not always written."""
-    metadata = {k: v for k, v in (template.get("metadata") or {}).items() if k != "creationTimestamp"}
+    metadata = {k: v for k, v in mapping(template, "metadata").items() if k != "creationTimestamp"}
     return {**template, "metadata": metadata}
 
 

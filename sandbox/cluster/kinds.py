@@ -38,6 +38,7 @@ _APPS = "apps"
 _BATCH = "batch"
 _RBAC = "rbac.authorization.k8s.io"
 _NET = "networking.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "ConfigMap", "configmaps", short=("cm",)),
@@ -114,6 +115,12 @@ RESOURCES: tuple[Resource, ...] = (
         _BATCH, "v1", "CronJob", "cronjobs", short=("cj",), status=True, generation=True, everything=True
     ),
     Resource(_BATCH, "v1", "Job", "jobs", status=True, generation=True, everything=True),
+    Resource(
+        _ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False
+    ),
+    Resource(
+        _ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False
+    ),
     Resource("coordination.k8s.io", "v1", "Lease", "leases"),
     Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", generation=True),
     Resource(_NET, "v1", "Ingress", "ingresses", short=("ing",), status=True, generation=True),

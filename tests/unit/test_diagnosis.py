@@ -16,7 +16,7 @@ from cortexops.domain.diagnosis import Category, Hypothesis, Support, Verdict, r
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.kubernetes import complaints, hosts
 from cortexops.domain.report import Result, group, investigation_report, render_markdown, render_text
-from cortexops.domain.resource import JSON
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Severity, SignalType
 from tests.investigation.objects import (
@@ -70,7 +70,7 @@ def test_a_change_after_the_onset_costs_more_than_one_before_it_gains():
     after = guess(Category.BAD_ROLLOUT, 0.8).model_copy(
         update={"support": Support(direct=0.8, precedes_onset=False)}
     )
-    assert [h.confidence for h in rank([before, after])] == [0.76, 0.33]
+    assert [h.confidence for h in rank([before, after])] == [0.8, 0.37]
 
 
 def test_without_deterministic_support_it_stays_a_hypothesis():
@@ -82,7 +82,7 @@ def test_without_deterministic_support_it_stays_a_hypothesis():
 
 
 def test_counter_evidence_lowers_confidence():
-    assert rank([guess(Category.CRASH, 1.0, against=("e1", "e2"))])[0].confidence == 0.55
+    assert rank([guess(Category.CRASH, 1.0, against=("e1", "e2"))])[0].confidence == 0.6
 
 
 def test_evidence_never_holds_a_secret():
@@ -263,3 +263,23 @@ def test_signals_decide_the_severity():
         update={"signals": (signal(API).model_copy(update={"severity": Severity.CRITICAL}),)}
     )
     assert diagnose(made).severity == "critical"
+
+
+def test_only_one_object_is_ever_blamed_above_a_half():
+    other = ResourceRef(cluster="prod-eu", kind="Service", namespace="shop", name="api")
+    lead = guess(Category.OOM_LIMIT_TOO_LOW, 1.0)
+    second = guess(Category.SERVICE_MISROUTED, 0.95).model_copy(update={"resource": other})
+    ranked = rank([second, lead])
+    assert ranked[0].resource == API and ranked[1].confidence <= 0.49
+
+
+def test_a_symptom_that_is_explained_keeps_half_its_confidence_at_most():
+    cause = guess(Category.CONFIGMAP_CHANGED, 0.9, explains=(Category.CRASH,))
+    symptom = guess(Category.CRASH, 0.8)
+    alone, folded = rank([symptom])[0].confidence, rank([cause, symptom])[1].confidence
+    assert folded == round(alone / 2, 2)
+
+
+def test_too_little_to_blame_anybody_is_unknown():
+    assert verdict_of(rank([guess(Category.CRASH, 0.45)]), healthy=False) is Verdict.UNKNOWN
+    assert verdict_of(rank([guess(Category.CRASH, 0.55)]), healthy=False) is Verdict.HYPOTHESIS

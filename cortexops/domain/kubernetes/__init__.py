@@ -3,3 +3,9 @@
 Every reader here takes plain JSON that may lack any field, or hold another type than the documentation
 says, and answers with an empty value instead of raising: an investigation works with what there is.
 """
+
+from __future__ import annotations
+
+from cortexops.domain.kubernetes import kinds as _kinds  # makes the kinds known
+
+__all__ = ["_kinds"]

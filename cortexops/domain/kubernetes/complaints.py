@@ -27,9 +27,42 @@ _UNREACHABLE = re.compile(
 )
 _CREDENTIALS = re.compile(
     r"(?i)(authentication failed|auth(?:entication)? (?:error|failure)|access denied|permission denied for"
-    r"|invalid (?:credentials?|password|token|api key|signature|username)|unauthori[sz]ed|\b401\b|\b403\b"
+    r"|wrongpass|noauth|invalid username-password|invalid (?:credentials?|password|token|api key"
+    r"|signature|username)|unauthori[sz]ed|\b401\b|\b403\b"
     r"|wrong password|bad credentials|login failed|certificate (?:has expired|signed by unknown|verify failed"
     r"|is not valid)|x509:|pkcs|private key)"
+)
+_RESOLVING = re.compile(
+    r"(?i)(lookup \S+ on \S+:53: .*(?:timeout|refused|misbehaving)|temporary failure in name resolution"
+    r"|eai_again|could not resolve host|name resolution (?:timed? ?out|failed)|dns (?:timeout|lookup timed out))"
+)
+_BAD_ANSWER = re.compile(
+    r"(?i)((?:status|code|returned|responded|answered|response)[^\n]{0,30}\b5\d\d\b|internal server error)"
+)
+_SLOW = re.compile(
+    r"(?i)(i/o timeout|timed? ?out|deadline exceeded|etimedout|connection timeout|no route to host)"
+)
+_SATURATED = re.compile(
+    r"(?i)(too many (?:clients|connections)|remaining connection slots|max(?:imum)? (?:number of )?connections"
+    r"|max_connections|max number of clients reached|connection limit (?:exceeded|reached)"
+    r"|connection pool (?:is )?(?:exhausted|timeout|full)|pool (?:is )?exhausted|connection is not available"
+    r"|queuepool limit|timeout (?:waiting for|acquiring|expired).{0,40}(?:connection|pool)"
+    r"|unable to (?:acquire|obtain|get) .{0,30}connection|no (?:free|available|idle) connections?"
+    r"|out of connections|too many open files|emfile)"
+)
+_AT_SERVER = re.compile(
+    r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
+    r"|connection limit)"
+)
+_FULL = re.compile(
+    r"(?i)(no space left on device|enospc|disk (?:is )?full|disk quota exceeded|out of disk space)"
+)
+_OWN_FAULT = re.compile(
+    r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
+    r"|\b\w*error\b)"
+)
+_WAITING = re.compile(
+    r"(?i)\b(waiting for|still waiting|retrying|not (?:yet )?(?:ready|reachable|available))\b"
 )
 _LISTENING = re.compile(
     r"(?i)\b(?:listen(?:ing|er)?|serv(?:ing|er)|bound|started|running|ready)\b[^\n]{0,60}?"
@@ -53,9 +86,60 @@ def unreachable(lines: Sequence[str]) -> list[str]:
     return [line for line in complaining(lines) if _UNREACHABLE.search(line)]
 
 
+def waiting_for(lines: Sequence[str]) -> list[str]:
+    """Lines in which a program says that it waits for somebody, as init containers do."""
+    return [line for line in lines if _WAITING.search(line)]
+
+
+def answered_badly(lines: Sequence[str]) -> list[str]:
+    """Complaints that a peer answered with an error of its own."""
+    return [line for line in complaining(lines) if _BAD_ANSWER.search(line)]
+
+
+def resolving(lines: Sequence[str]) -> list[str]:
+    """Complaints that names could not be resolved because nobody answered; an unknown name is none."""
+    return [line for line in lines if _RESOLVING.search(line)]
+
+
+def slow(lines: Sequence[str]) -> list[str]:
+    """Complaints that an answer did not come, as when packets are dropped; a refusal is none."""
+    return [line for line in unreachable(lines) if _SLOW.search(line)]
+
+
+def saturated(lines: Sequence[str]) -> list[str]:
+    """Complaints that connections or file handles have run out."""
+    return [line for line in lines if _SATURATED.search(line) and not _is_mild(line)]
+
+
+def at_server(line: str) -> bool:
+    """Whether it is the server that has no more connections, rather than the caller's own pool."""
+    return _AT_SERVER.search(line) is not None
+
+
+def disk_full(lines: Sequence[str]) -> list[str]:
+    """Complaints that a disk is full."""
+    return [line for line in lines if _FULL.search(line)]
+
+
+def own_fault(lines: Sequence[str]) -> list[str]:
+    """Complaints of a program about itself: neither an unreachable peer nor refused credentials."""
+    return [
+        line
+        for line in complaining(lines)
+        if _OWN_FAULT.search(line) and not _UNREACHABLE.search(line) and not _CREDENTIALS.search(line)
+    ]
+
+
 def about_credentials(lines: Sequence[str]) -> list[str]:
     """Complaints that credentials or certificates were refused."""
     return [line for line in complaining(lines) if _CREDENTIALS.search(line)]
+
+
+def about_certificates(lines: Sequence[str]) -> list[str]:
+    """Those of them that say that a peer's certificate is not to be trusted."""
+    return [
+        line for line in about_credentials(lines) if "certificate" in line.lower() or "x509" in line.lower()
+    ]
 
 
 def listening_ports(lines: Sequence[str]) -> set[int]:

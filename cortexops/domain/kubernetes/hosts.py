@@ -16,7 +16,8 @@ _IN_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@\"']*@)?({_NAME})(?::
 _WITH_PORT = re.compile(rf"(?<![\w./@-])({_NAME}):(\d{{2,5}})(?!\d|[:.]\d)")
 _QUALIFIED = re.compile(rf"(?<![\w./@-])({_LABEL}(?:\.{_LABEL}){{1,}})(?![\w-])")
 _LOOKUP = re.compile(
-    rf"(?i)(?:lookup|resolve|resolving|host(?:name)?|address|connect(?:ing|ion)? to|server at|to server)"
+    rf"(?i)(?:lookup|enotfound|eai_again|getaddrinfo(?: [a-z_]+)?|unknownhostexception|resolve|resolving"
+    rf"|host(?:name)?|address|connect(?:ing|ion)? to|server at|to server)"
     rf"[\s:=]+[\"'(]*({_NAME})"
 )
 _BARE = re.compile(rf"^{_NAME}$")
@@ -34,7 +35,9 @@ _COMMON_TOP = frozenset(
         "fr", "uk", "us", "co", "info", "biz", "tech", "ai", "example", "test", "lan", "corp", "aws", "arpa",
     }
 )  # fmt: skip
-_NEVER_NAMESPACES = frozenset({"com", "net", "org", "io", "eu", "de", "fr", "uk", "us", "co", "info", "biz"})
+_NEVER_NAMESPACES = frozenset(
+    {"local", "com", "net", "org", "io", "eu", "de", "fr", "uk", "us", "co", "info", "biz"}
+)
 _NOT_HOSTS = frozenset({"localhost", "127.0.0.1", "true", "false", "null", "none", "line", "error"})
 
 

@@ -77,3 +77,21 @@ def _from_volume(volume: JSON, container: str, path: str) -> list[ConfigUse]:
 def pull_secrets(pod_spec: JSON) -> list[str]:
     """Names of the Secrets that images are pulled with."""
     return [text(ref, "name") for ref in objects(pod_spec, "imagePullSecrets") if text(ref, "name")]
+
+
+def claims(pod_spec: JSON) -> list[str]:
+    """Names of the PersistentVolumeClaims that a pod spec mounts."""
+    names = [text(v, "persistentVolumeClaim", "claimName") for v in objects(pod_spec, "volumes")]
+    return [name for name in dict.fromkeys(names) if name]
+
+
+def mounts_claim(workload: JSON, claim: str) -> bool:
+    """Whether a workload's pods mount the claim, by its name or by a claim template of a StatefulSet."""
+    if claim in claims(mapping(workload, "spec", "template", "spec")):
+        return True
+    name = text(workload, "metadata", "name")
+    for template in objects(workload, "spec", "volumeClaimTemplates"):
+        stem = f"{text(template, 'metadata', 'name')}-{name}-"
+        if claim.startswith(stem) and claim[len(stem) :].isdigit():
+            return True
+    return False

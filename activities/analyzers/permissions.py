@@ -1,0 +1,93 @@
+"""Programs to which the API server refuses what they need: RBAC."""
+
+from __future__ import annotations
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_log, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, meta
+from cortexops.domain.kubernetes.denials import Denial, allows, binds, denials
+from cortexops.domain.kubernetes.values import text
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
+    Category.LIVENESS_PROBE, Category.DEPENDENCY_DOWN, Category.SECRET_CHANGED, Category.SERVICE_MISROUTED,
+    Category.INIT_CONTAINER_FAILED, Category.JOB_FAILED,
+)  # fmt: skip
+
+
+@analyzer("permissions")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        if not is_troubled(scene, subject) and not serves_badly(scene):
+            continue
+        for pod, container, previous, lines in log_lines(scene, subject):
+            refused = denials(lines)
+            if refused:
+                cited = cite_log(
+                    book, pod, container, previous, [d.line for d in refused], "tells that RBAC refuses"
+                )
+                found.append(_of(scene, book, subject, refused[0], cited))
+                break
+    return found
+
+
+def _of(scene: Scene, book: EvidenceBook, subject: Subject, denial: Denial, cited: str) -> Hypothesis:
+    account = scene.ref("ServiceAccount", *denial.account)
+    what = f"{denial.verb} {denial.resource}" + (f" of {denial.group}" if denial.group else "")
+    where = f"in namespace {denial.where}" if denial.where else "in the whole cluster"
+    culprit, why = _culprit(scene, denial, account)
+    evidence = [cited]
+    live = scene.get(culprit)
+    write = meta.last_write(live) if live is not None else None
+    evidence.append(
+        book.cite(
+            EvidenceKind.CHANGE if write else EvidenceKind.TOPOLOGY,
+            culprit,
+            why,
+            at=write.at if write else None,
+            command=commands.history(culprit),
+        )
+    )
+    precedes = True if write is not None and write.at <= scene.onset else None
+    return Hypothesis(
+        resource=culprit,
+        category=Category.RBAC_DENIED,
+        summary=f"{account} may not {what} {where} (RBAC, forbidden): {why}",
+        support=support(subject, 0.97, precedes=precedes, steps=1),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        facts={"verb": denial.verb, "resource": denial.resource, "account": account.name},
+    )
+
+
+def _culprit(scene: Scene, denial: Denial, account: ResourceRef) -> tuple[ResourceRef, str]:
+    """The role that lacks it, the role that is gone, or the account that nothing binds."""
+    bindings = [
+        (ref, binding)
+        for kind in ("RoleBinding", "ClusterRoleBinding")
+        for ref, binding in scene.of_kind(kind)
+        if binds(binding, denial.account) and (kind == "ClusterRoleBinding" or ref.namespace == denial.where)
+    ]
+    found: list[tuple[float, ResourceRef, str]] = []
+    for ref, binding in bindings:
+        kind, name = text(binding, "roleRef", "kind"), text(binding, "roleRef", "name")
+        role = scene.ref(kind, ref.namespace if kind == "Role" else "", name)
+        live = scene.get(role)
+        if live is None:
+            missing = any(gap.reason == "no_data" and name in gap.what for gap in scene.gaps)
+            if missing:
+                found.append((float("inf"), role, f"{role}, to which {ref} refers, does not exist"))
+            continue
+        if not allows(live, denial):
+            write = meta.last_write(live)
+            found.append((write.at.timestamp() if write else 0.0, role, f"{role} does not grant it"))
+    if found:
+        _, role, why = max(found, key=lambda item: (item[0], item[1].kind == "Role", str(item[1])))
+        return role, why
+    return account, f"no binding in reach gives it to {account}"

@@ -1,0 +1,118 @@
+"""Connections that have run out: at a server for all its callers, or in a program's own pool."""
+
+from __future__ import annotations
+
+import re
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_log, cite_release, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, complaints, meta
+from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.releases import release_of
+from cortexops.domain.resource import ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
+
+_EXPLAINS = (
+    Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE, Category.DEPENDENCY_DOWN,
+    Category.BAD_ROLLOUT, Category.SERVICE_MISROUTED, Category.SECRET_CHANGED,
+)  # fmt: skip
+_POOL = re.compile(r"(?i)(pool|connection|conn_|max_idle|max_open)")
+_STORES = re.compile(r"(?i)(postgres|pg|mysql|maria|sql|redis|mongo|db|database|oracle|pgbouncer|proxy)")
+
+
+@analyzer("saturation")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        if not is_troubled(scene, subject) and not serves_badly(scene):
+            continue
+        for pod, container, previous, lines in log_lines(scene, subject):
+            said = complaints.saturated(lines)
+            if said:
+                cited = cite_log(book, pod, container, previous, said, "tells that connections ran out")
+                found.append(_of(scene, book, subject, said, cited))
+                break
+    return found
+
+
+def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cited: str) -> Hypothesis:
+    evidence = [cited]
+    at_server = any(complaints.at_server(line) for line in said)
+    changed = _pool_setting(scene, book, subject, evidence)
+    if changed is not None:
+        ref, key = changed
+        return _hypothesis(
+            subject, ref, f"key {key} of {ref} was changed and {subject.ref} runs out of connections",
+            evidence, 0.95, steps=1, precedes=True, facts={"key": key},
+        )  # fmt: skip
+    if at_server:
+        server = _server(scene, subject, said)
+        if server is not None:
+            return _hypothesis(
+                subject, server, f"{server} has no connections left for {subject.ref}: {said[-1][:160]}",
+                evidence, 0.9, steps=2,
+            )  # fmt: skip
+    release = release_of(scene, subject)
+    if release is not None and release.precedes(scene.onset):
+        evidence.append(cite_release(book, subject, release))
+        summary = f"{subject.ref} runs out of connections since revision {release.revision}: {said[-1][:160]}"
+        return _hypothesis(subject, subject.ref, summary, evidence, 0.8, precedes=True, facts=release.facts())
+    summary = f"the connection pool of {subject.ref} is exhausted: {said[-1][:160]}"
+    return _hypothesis(subject, subject.ref, summary, evidence, 0.85)
+
+
+def _hypothesis(
+    subject: Subject, resource: ResourceRef, summary: str, evidence: list[str], direct: float, *,
+    steps: int = 0, precedes: bool | None = None, facts: dict[str, str] | None = None,
+) -> Hypothesis:  # fmt: skip
+    config = resource.kind == "ConfigMap"
+    return Hypothesis(
+        resource=resource,
+        category=Category.CONFIGMAP_CHANGED if config else Category.CONNECTION_SATURATION,
+        summary=summary,
+        support=support(subject, direct, precedes=precedes, steps=steps),
+        evidence=tuple(evidence),
+        explains=(*_EXPLAINS, Category.CONNECTION_SATURATION) if config else _EXPLAINS,
+        facts=facts or {},
+    )
+
+
+def _pool_setting(
+    scene: Scene, book: EvidenceBook, subject: Subject, evidence: list[str]
+) -> tuple[ResourceRef, str] | None:
+    """A key about pools or connections, of a ConfigMap that the subject reads, changed before the trouble."""
+    for ref in scene.topology.out(subject.ref, Relation.USES_CONFIG):
+        live = scene.get(ref) or {}
+        general = meta.created(live)
+        for key, write in meta.key_writes(live).items():
+            late = general is None or write.at > general
+            if _POOL.search(key) and late and write.at <= scene.onset:
+                evidence.append(
+                    book.cite(
+                        EvidenceKind.CHANGE,
+                        ref,
+                        f"key {key} of {ref} was changed" + (f" by {write.manager}" if write.manager else ""),
+                        at=write.at,
+                        excerpt=f"{key}: {texts(live, 'data').get(key, '')[:200]}",
+                        command=commands.history(ref),
+                    )
+                )
+                return ref, key
+    return None
+
+
+def _server(scene: Scene, subject: Subject, said: list[str]) -> ResourceRef | None:
+    """The callee that the lines name; else the only callee that looks like a store."""
+    called = scene.topology.out(subject.ref, Relation.CALLS)
+    named = [s for s in called if any(complaints.names(line, s.name) for line in said)]
+    likely = named or [s for s in called if _STORES.search(s.name)]
+    if len(likely) != 1 and not named:
+        likely = called if len(called) == 1 else []
+    for service in likely:
+        workloads = backing(scene, service)
+        return workloads[0] if workloads else service
+    return None

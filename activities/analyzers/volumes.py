@@ -1,0 +1,266 @@
+"""Volume claims: never bound, in another zone, still attached elsewhere, or full."""
+
+from __future__ import annotations
+
+import re
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_condition, cite_event, cite_log, events_of, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.kubernetes.references import claims
+from cortexops.domain.kubernetes.values import mapping, objects, text
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+
+_EXPLAINS = (
+    Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
+    Category.LIVENESS_PROBE, Category.DEPENDENCY_DOWN, Category.STUCK_POD, Category.SCHEDULING,
+    Category.SERVICE_MISROUTED, Category.STATEFULSET_STUCK,
+)  # fmt: skip
+_FILLING = (
+    "fillingup",
+    "filling_up",
+    "volumefull",
+    "pvcfull",
+    "diskfull",
+    "volumeusage",
+    "pvcusage",
+    "outofdisk",
+)
+_CLAIM_EVENTS = ("ProvisioningFailed", "FailedBinding", "ExternalProvisioning", "WaitForFirstConsumer")
+_FULL = 0.9  # of its capacity
+_MULTI = re.compile(r"Multi-Attach error for volume \"([^\"]+)\"")
+
+
+@analyzer("volumes")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in subjects(scene):
+        for each in (_unbound, _other_zone, _attached_elsewhere, _full):
+            hypothesis = each(scene, book, subject)
+            if hypothesis is not None:
+                found.append(hypothesis)
+    if scene.target.kind == "PersistentVolumeClaim":
+        found += _alerted(scene, book)
+    return found
+
+
+def _pending(subject: Subject, words: str) -> list[tuple[ResourceRef, JSON]]:
+    return [
+        (ref, pod)
+        for ref, pod in subject.pods
+        if meta.condition(pod, "PodScheduled").status == "False"
+        and words in meta.condition(pod, "PodScheduled").message.lower()
+    ]
+
+
+def _of_claim(
+    scene: Scene, subject: Subject, pod: JSON, *, bound: bool | None = None
+) -> tuple[ResourceRef, JSON | None] | None:
+    """The first claim of the pod in that state (any, when None)."""
+    for name in claims(mapping(pod, "spec")):
+        ref = scene.ref("PersistentVolumeClaim", subject.ref.namespace, name)
+        claim = scene.get(ref)
+        if bound is None or (text(claim or {}, "status", "phase") == "Bound") is bound:
+            return ref, claim
+    return None
+
+
+def _unbound(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    for ref, pod in [*_pending(subject, "persistentvolumeclaim"), *_pending(subject, "bind")]:
+        found = _of_claim(scene, subject, pod, bound=False)
+        if found is None:
+            continue
+        condition = meta.condition(pod, "PodScheduled")
+        return _claim_hypothesis(scene, book, subject, found[0], [cite_condition(book, ref, condition)])
+    return None
+
+
+def _claim_hypothesis(
+    scene: Scene, book: EvidenceBook, subject: Subject, claim: ResourceRef, evidence: list[str]
+) -> Hypothesis:
+    live = scene.get(claim)
+    state = text(live or {}, "status", "phase") or "missing"
+    evidence.append(
+        book.cite(EvidenceKind.STATUS, claim, f"{claim} is {state}", command=commands.describe(claim))
+    )
+    events = scene.events_about(claim, *_CLAIM_EVENTS)
+    evidence += [cite_event(book, event) for event in events[:1]]
+    why = f": {events[0].message[:160]}" if events else ""
+    wanted = text(live or {}, "spec", "storageClassName")
+    known = {ref.name for ref, _ in scene.of_kind("StorageClass")}
+    facts = {"claim": claim.name}
+    if wanted and known and wanted not in known:
+        there = scene.ref("StorageClass", "", wanted)
+        evidence.append(
+            book.cite(
+                EvidenceKind.TOPOLOGY, there, f"{there}, which {claim} asks for, does not exist",
+                command="kubectl get storageclass",
+            )
+        )  # fmt: skip
+        why = f": its storage class {wanted} does not exist"
+        facts["storage_class"] = wanted
+    return Hypothesis(
+        resource=claim,
+        category=Category.VOLUME_UNBOUND,
+        summary=f"{claim} is {state.lower()}, not bound{why}; pods of {subject.ref} wait for it",
+        support=support(subject, 1.0, steps=1),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        facts=facts,
+    )
+
+
+def _other_zone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    for ref, pod in _pending(subject, "volume node affinity conflict"):
+        found = _of_claim(scene, subject, pod, bound=True)
+        if found is None:
+            continue
+        claim, live = found
+        evidence = [cite_condition(book, ref, meta.condition(pod, "PodScheduled"))]
+        volume = scene.ref("PersistentVolume", "", text(live or {}, "spec", "volumeName"))
+        where = str(mapping(scene.get(volume) or {}, "spec", "nodeAffinity", "required"))[:300]
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG, volume, f"{volume} can be used on certain nodes only", excerpt=where,
+                command=commands.show(volume),
+            )
+        )  # fmt: skip
+        return Hypothesis(
+            resource=claim,
+            category=Category.VOLUME_ZONE,
+            summary=f"{claim} is bound to {volume}, whose node affinity (zone) no schedulable node has:"
+            f" pods of {subject.ref} cannot be scheduled",
+            support=support(subject, 1.0, steps=1),
+            evidence=tuple(evidence),
+            explains=_EXPLAINS,
+            facts={"claim": claim.name, "volume": volume.name},
+        )
+    return None
+
+
+def _attached_elsewhere(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    by_ref = dict(subject.pods)
+    for event in events_of(scene, subject, "FailedAttachVolume"):
+        match = _MULTI.search(event.message)
+        pod = by_ref.get(event.about)
+        if match is None or pod is None or not pods.is_unready(pod):
+            continue
+        for name in claims(mapping(pod, "spec")):
+            claim = scene.ref("PersistentVolumeClaim", subject.ref.namespace, name)
+            live = scene.get(claim)
+            if live is not None and text(live, "spec", "volumeName") not in ("", match.group(1)):
+                continue
+            return Hypothesis(
+                resource=claim,
+                category=Category.VOLUME_MULTI_ATTACH,
+                summary=f"{claim} is still attached to another node (Multi-Attach error), so that"
+                f" {event.about} cannot start: {event.message[:160]}",
+                support=support(subject, 1.0, steps=1),
+                evidence=(cite_event(book, event),),
+                explains=_EXPLAINS,
+                facts={"claim": name, "pod": event.about.name},
+            )
+    return None
+
+
+def _full(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    if (
+        not is_troubled(scene, subject)
+        and not serves_badly(scene)
+        and scene.target.kind != "PersistentVolumeClaim"
+    ):
+        return None
+    for pod, container, previous, lines in log_lines(scene, subject):
+        said = complaints.disk_full(lines)
+        if not said:
+            continue
+        live = scene.get(pod) or {}
+        cited = cite_log(book, pod, container, previous, said, "says that a disk is full")
+        mounts = claims(mapping(live, "spec"))
+        if not mounts:
+            return Hypothesis(
+                resource=subject.ref,
+                category=Category.DISK_EXHAUSTED,
+                summary=f"container {container} of {subject.ref} has no space left on its device",
+                support=support(subject, 0.85),
+                evidence=(cited,),
+                explains=_EXPLAINS,
+                container=container,
+            )
+        claim = scene.ref("PersistentVolumeClaim", subject.ref.namespace, _mounted(live, mounts, said))
+        size = text(scene.get(claim) or {}, "status", "capacity", "storage")
+        return Hypothesis(
+            resource=claim,
+            category=Category.VOLUME_FULL,
+            summary=f"{claim}{f' ({size})' if size else ''} is full: container {container} of {subject.ref}"
+            " has no space left on its device",
+            support=support(subject, 0.97, steps=1),
+            evidence=(cited,),
+            explains=_EXPLAINS,
+            container=container,
+            facts={"claim": claim.name, "size": size} if size else {"claim": claim.name},
+        )
+    return None
+
+
+def _mounted(pod: JSON, mounts: list[str], lines: list[str]) -> str:
+    """The claim whose mount path the lines name; the only or first one otherwise."""
+    volumes = {
+        text(volume, "name"): text(volume, "persistentVolumeClaim", "claimName")
+        for volume in objects(pod, "spec", "volumes")
+    }
+    for container in pods.containers(mapping(pod, "spec")):
+        for mount in objects(container, "volumeMounts"):
+            name, path = volumes.get(text(mount, "name"), ""), text(mount, "mountPath")
+            if name and path and any(path in line for line in lines):
+                return name
+    return mounts[0]
+
+
+def _alerted(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """A claim that is itself the alert's target: unbound, or said to fill up."""
+    claim, live = scene.target, scene.get(scene.target)
+    if live is None:
+        return []
+    subject = Subject(claim, live, ())
+    if text(live, "status", "phase") not in ("Bound", ""):
+        return [_claim_hypothesis(scene, book, subject, claim, [])]
+    measured = [
+        m for m in scene.measured if m.what == "volume_used_share" and m.about == claim and m.value > _FULL
+    ]
+    for measure in measured[:1]:
+        cited = book.cite(EvidenceKind.METRIC, claim, measure.says, at=measure.at)
+        return [
+            Hypothesis(
+                resource=claim,
+                category=Category.VOLUME_FULL,
+                summary=f"{claim} is nearly full: {measure.says}",
+                support=support(subject, 1.0),
+                evidence=(cited,),
+                facts={"claim": claim.name},
+            )
+        ]
+    said = [s for s in scene.signals if any(word in s.name.lower().replace("-", "") for word in _FILLING)]
+    if not said:
+        return []
+    evidence = book.cite(
+        EvidenceKind.METRIC,
+        claim,
+        f"the alert {said[0].name} measured it: {said[0].summary[:200]}",
+        at=said[0].started_at,
+        command=commands.describe(claim),
+    )
+    return [
+        Hypothesis(
+            resource=claim,
+            category=Category.VOLUME_FULL,
+            summary=f"{claim} is (nearly) full, as the alert's own measurement says",
+            support=support(subject, 0.9),
+            evidence=(evidence,),
+            facts={"claim": claim.name},
+        )
+    ]
