@@ -23,7 +23,7 @@ from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.policy import Effect, PolicyDecision
 from cortexops.domain.postmortem import write_postmortem
-from cortexops.domain.silence import held_until
+from cortexops.domain.silence import held_until, who_holds
 from cortexops.metrics import APPROVALS, POLICY_DECISIONS, WORKFLOW_OUTCOMES
 from cortexops.ports.policy import PolicyEngine
 from cortexops.ports.store import Store
@@ -98,7 +98,7 @@ class RecordActivities(Records):
         if held is None:
             return Hold()
         until, silence = held
-        return Hold(until=until, by=f"{silence.kind} {silence.id} by {silence.created_by}: {silence.reason}")
+        return Hold(until=until, by=who_holds(silence))
 
     @activity.defn
     async def ask_approval(self, order: AskInput) -> None:
@@ -123,8 +123,9 @@ class RecordActivities(Records):
         incident = order.incident
         with for_temporal():
             await self._store.update_incident(incident, order.entries, order.messages)
-            if incident.state in _WITHOUT_POSTMORTEM:
+            if not incident.drill:
                 WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
+            if incident.state in _WITHOUT_POSTMORTEM:
                 return
             events = await self._store.events(incident.id)
             diagnosis = await self._store.diagnosis(incident.id)
@@ -138,4 +139,3 @@ class RecordActivities(Records):
                 idempotency_key=f"{incident.run_id}:postmortem",
             )
             await self._store.save_postmortem(postmortem, entry)
-        WORKFLOW_OUTCOMES.labels(state=incident.state).inc()

@@ -48,7 +48,8 @@ class Figures:
 
     async def refresh(self, now: datetime) -> None:
         """Compute all gauges once."""
-        open_now = Counter(i.severity for i in await self._store.incidents(open_only=True, most=_MOST))
+        running = await self._store.incidents(open_only=True, most=_MOST)
+        open_now = Counter(incident.severity for incident in running if not incident.drill)
         for severity in Severity:
             ACTIVE_INCIDENTS.labels(severity=severity).set(open_now[severity])
         level = service_level(

@@ -38,6 +38,7 @@ def orchestrator(client: Client, records: Records, *, queue: str = TaskQueue.INC
             records.open_incident,
             records.record,
             records.decide,
+            records.reassess,
             records.ask_approval,
             records.record_vote,
             records.settle_approval,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -12,7 +13,9 @@ from cortexops.contracts.investigation import Investigation
 from cortexops.contracts.records import (
     AskInput,
     DecideInput,
+    Hold,
     OpenInput,
+    ReassessInput,
     RecordInput,
     Records,
     SettleInput,
@@ -28,6 +31,7 @@ from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.incident import Incident, IncidentState, Reason, check_transition
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision, PolicyInput
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import window_of
 from cortexops.domain.words import counted
 from workflows import options, search_attributes
@@ -40,6 +44,8 @@ _APPROVAL_REASONS = {
     ApprovalState.EXPIRED: Reason.APPROVAL_EXPIRED,
     ApprovalState.VOID: Reason.APPROVAL_VOID,
 }
+
+_MOST_LINKED = 200
 
 
 class Chronicle:
@@ -55,6 +61,7 @@ class Chronicle:
         self._messages: list[Message] = []
         self._sequence = 0
         self._signals = SignalLog()
+        self._linked: dict[str, ResourceRef] = {}
 
     @property
     def incident(self) -> Incident:
@@ -81,9 +88,12 @@ class Chronicle:
             updated_at=now,
             signal_count=signals.received,
             drill=all(signal.drill for signal in signals.all),
+            linked=self._all_linked,
         )
-        detail = f"{counted(signals.received, 'signal')} since {first:%Y-%m-%d %H:%M:%S} UTC: " + ", ".join(
-            sorted({signal.name for signal in signals.all})
+        detail = (
+            f"{counted(signals.received, 'signal')} since {first:%Y-%m-%d %H:%M:%S} UTC: "
+            + ", ".join(sorted({signal.name for signal in signals.all}))
+            + narrative.linked_text(draft.linked)
         )
         entry = self._entry(AuditType.DETECTED, Reason.SIGNALS_GROUPED, detail, chain=PLATFORM)
         opened: Incident = await workflow.execute_local_activity_method(
@@ -93,6 +103,62 @@ class Chronicle:
         )
         self._opened = opened
         self._show(detail)
+
+    def link(self, resources: Sequence[ResourceRef]) -> None:
+        """These objects' trouble is part of the incident; it is stored with the next move."""
+        for resource in resources:
+            if len(self._linked) < _MOST_LINKED:
+                self._linked.setdefault(resource.key, resource)
+
+    @property
+    def _all_linked(self) -> tuple[ResourceRef, ...]:
+        return tuple(resource for _, resource in sorted(self._linked.items()))
+
+    def merged_into(self, key: str) -> None:
+        """The incident is part of that one; it is stored with the end."""
+        self._opened = self.incident.model_copy(update={"merged_into": key})
+
+    async def hold(self, until: datetime, why: str) -> None:
+        """Write down that a silence holds the incident."""
+        detail = f"held until {until:%Y-%m-%d %H:%M:%S} UTC: {why}"
+        self._opened = self.incident.model_copy(
+            update={"held_until": until, "held_by": why, "updated_at": workflow.now()}
+        )
+        if self.incident.state is IncidentState.DETECTED:
+            workflow.upsert_search_attributes(search_attributes.of(self.incident))
+        self.note(AuditType.STATE_CHANGED, Reason.HELD, detail)
+        self._show(detail)
+        await workflow.execute_local_activity_method(Records.record, self._flush(), **options.BOOKKEEPING)
+
+    async def reassess(self) -> Hold:
+        """Ask whether it is still held; if not, people hear now what was held back."""
+        free = self.incident.model_copy(
+            update={
+                "held_until": None,
+                "held_by": "",
+                "linked": self._all_linked,
+                "updated_at": workflow.now(),
+            }
+        )
+        begun = free.state is not IncidentState.DETECTED
+        text = f"The silence is over; the trouble is still there: {', '.join(self._alerts)}"
+        text += narrative.linked_text(free.linked)
+        order = ReassessInput(
+            incident=free,
+            alerts=self._alerts,
+            entry=self._entry(AuditType.STATE_CHANGED, Reason.SILENCE_OVER, text),
+            message=self._message(MessageKind.PROGRESS if begun else MessageKind.DETECTED, text),
+        )
+        hold: Hold = await workflow.execute_local_activity_method(
+            Records.reassess, order, **options.BOOKKEEPING
+        )
+        if hold.until is None:
+            self._opened = free
+        return hold
+
+    @property
+    def _alerts(self) -> tuple[str, ...]:
+        return tuple(sorted(self._signals.firing))
 
     def diagnosed(self, diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> None:
         """Take the diagnosis into the book; people hear of it with the next move."""
@@ -135,23 +201,36 @@ class Chronicle:
         self._step_to(
             IncidentState.POLICY_CHECK, reason, detail, type=AuditType.ANALYZED, candidate=candidate
         )
-        order = DecideInput(record=self._flush(), question=question, idempotency_key=self.next_key("policy"))
+        order = DecideInput(
+            record=self._flush(),
+            question=question,
+            alerts=self._alerts,
+            idempotency_key=self.next_key("policy"),
+        )
         decision: PolicyDecision = await workflow.execute_local_activity_method(
             Records.decide, order, **options.BOOKKEEPING
         )
         return decision
 
     async def end(
-        self, state: IncidentState, reason: Reason, detail: str, *, type: AuditType = AuditType.RESOLVED
+        self,
+        state: IncidentState,
+        reason: Reason,
+        detail: str,
+        *,
+        type: AuditType = AuditType.RESOLVED,
+        **data: Any,
     ) -> None:
-        """The final state: stored with the postmortem; people hear the outcome."""
+        """The final state: stored with the postmortem; people hear the outcome, if they heard of the beginning."""
+        untold = self.incident.state is IncidentState.DETECTED and self.incident.held_until is not None
         kind = (
             type
             if type is not AuditType.RESOLVED or state is IncidentState.RESOLVED
             else AuditType.STATE_CHANGED
         )
-        self._step_to(state, reason, detail, type=kind)
-        self._tell(MessageKind.ENDED, detail)
+        self._step_to(state, reason, detail, type=kind, **data)
+        if not untold:
+            self._tell(MessageKind.ENDED, detail)
         await workflow.execute_local_activity_method(
             Records.close_incident, self._flush(), **options.BOOKKEEPING
         )
@@ -246,6 +325,7 @@ class Chronicle:
         type: AuditType,
         attempt: int | None = None,
         candidate: Candidate | None = None,
+        **data: Any,
     ) -> None:
         before = self.incident
         check_transition(before.state, state)
@@ -258,11 +338,16 @@ class Chronicle:
                 "ended_at": workflow.now() if state.final else None,
                 "attempts": before.attempts if attempt is None else attempt,
                 "signal_count": self._signals.received,
+                "linked": self._all_linked,
+                "held_until": None,
+                "held_by": "",
                 "severity": severity_of(self._signals.all),
                 "risk_score": max(before.risk_score, risk_score(self._signals.all, self._order.environment)),
             }
         )
-        self._pending.append(self._entry(type, reason, detail, before=before.state.value, after=state.value))
+        self._pending.append(
+            self._entry(type, reason, detail, before=before.state.value, after=state.value, **data)
+        )
         known = before.state is not IncidentState.DETECTED
         workflow.upsert_search_attributes(
             [search_attributes.STATE.value_set(state)] if known else search_attributes.of(self._opened)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -10,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from cortexops.contracts.incident import (
         INCIDENT_WORKFLOW,
+        Absorption,
         IncidentInput,
         IncidentStatus,
         SignalBatch,
@@ -32,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from cortexops.domain.approval import ApprovalState, Vote
     from cortexops.domain.audit import AuditType
     from cortexops.domain.diagnosis import Diagnosis, Verdict
+    from cortexops.domain.ending import APPROVAL_ENDS, Course, ending, quiet_ending
     from cortexops.domain.incident import Incident, IncidentState, Reason
     from cortexops.domain.message import MessageKind
     from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
@@ -39,14 +42,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows import options
     from workflows.approval import ApprovalDesk
     from workflows.chronicle import Chronicle
+    from workflows.interruption import Interrupted, Interruption
     from workflows.signals import SignalLog
 
-_APPROVAL_ENDS = {
-    ApprovalState.DENIED: (IncidentState.DENIED, Reason.APPROVAL_DENIED),
-    ApprovalState.TAKEN_OVER: (IncidentState.ESCALATED, Reason.TAKEN_OVER),
-    ApprovalState.EXPIRED: (IncidentState.EXPIRED, Reason.APPROVAL_EXPIRED),
-    ApprovalState.VOID: (IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED),
-}
 _STEP_FAILED = {
     IncidentState.DRY_RUNNING: Reason.DRY_RUN_REJECTED,
     IncidentState.REMEDIATING: Reason.EFFECT_UNKNOWN,
@@ -69,6 +67,7 @@ class IncidentWorkflow:
         self._signals = SignalLog()
         self._desk = ApprovalDesk()
         self._book = Chronicle(order)
+        self._interruption = Interruption()
         self._tried: set[str] = set()
         self._rolled_back = False
 
@@ -77,7 +76,10 @@ class IncidentWorkflow:
         await workflow.wait_condition(lambda: len(self._signals) > 0)
         await self._book.open(self._signals)
         try:
-            await self._respond()
+            if await self._freed(self._book.incident.held_until, self._book.incident.held_by):
+                await self._respond()
+        except Interrupted:
+            await self._merge()
         except ActivityError as error:
             failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
             await self._escalate(failed, f"a step kept failing: {error.cause or error}")
@@ -86,16 +88,22 @@ class IncidentWorkflow:
 
     async def _respond(self) -> None:
         """The story: find the cause, choose a remedy, get it allowed, do it, see if it helped, or undo it."""
-        for attempt in range(1, self._limits.max_attempts + 1):
+        attempt = 0
+        while attempt < self._limits.max_attempts:
             found = await self._investigate()
             if await self._nothing_to_mend(found.diagnosis):
                 return
             candidate = next(iter(order(list(found.candidates), frozenset(self._tried))), None)
             if candidate is None:
                 return await self._out_of_remedies(found)
-            decision = await self._ask_policy(candidate, found.diagnosis, attempt)
+            decision = await self._ask_policy(candidate, found.diagnosis, attempt + 1)
             if decision.effect is Effect.DENY:
                 return await self._denied(decision)
+            if decision.held_until is not None:
+                if await self._freed(decision.held_until, ", ".join(decision.reasons)):
+                    continue
+                return
+            attempt += 1
             change = await self._dry_run(candidate, decision, attempt)
             if not change.ok:
                 if change.reason is Reason.DRY_RUN_FORBIDDEN:
@@ -121,10 +129,42 @@ class IncidentWorkflow:
                 return
         await self._give_up(Reason.ATTEMPTS_EXHAUSTED, f"{self._limits.max_attempts} attempts did not help")
 
+    async def _freed(self, until: datetime | None, why: str) -> bool:
+        """Wait while a silence holds the incident. False when it ended meanwhile."""
+        while until is not None:
+            self._interruption.check()
+            await self._book.hold(until, why)
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._signals.all_resolved or self._interruption.wakes,
+                    timeout=max(timedelta(seconds=1), until - workflow.now()),
+                )
+            self._interruption.check()
+            if self._signals.all_resolved:
+                await self._book.end(*quiet_ending(self._book.incident.state))
+                return False
+            hold = await self._book.reassess()
+            until, why = hold.until, hold.by
+        return True
+
+    async def _merge(self) -> None:
+        """The trouble is part of another incident, which goes on in its place."""
+        absorption = self._interruption.absorption
+        assert absorption is not None
+        detail = narrative.merged_text(absorption.into_id or absorption.into_key, absorption.reason)
+        undone = self._book.incident.state is IncidentState.ROLLING_BACK
+        state = IncidentState.ROLLED_BACK if undone else IncidentState.MERGED
+        if self._book.incident.state is IncidentState.REMEDIATING:  # the step that changed nothing is over
+            await self._book.move(IncidentState.INVESTIGATING, Reason.MERGED_INTO, "nothing was changed")
+        self._book.merged_into(absorption.into_key)
+        data = absorption.model_dump(mode="json", include={"into_key", "into_id", "reason"})
+        await self._book.end(state, Reason.MERGED_INTO, detail, link=data)
+
     async def _investigate(self) -> Investigated:
+        self._interruption.check()
         await self._book.move(IncidentState.INVESTIGATING, Reason.INVESTIGATION_STARTED)
         incident = self._book.incident
-        found: Investigated = await workflow.execute_activity_method(
+        finding = workflow.start_activity_method(
             Investigation.investigate,
             InvestigateInput(
                 incident_id=incident.id,
@@ -135,32 +175,32 @@ class IncidentWorkflow:
             ),
             **options.investigation(self._limits.investigation_seconds),
         )
+        await workflow.wait_condition(lambda: finding.done() or self._interruption.absorbed)
+        if not finding.done() and finding.cancel():
+            with suppress(ActivityError):
+                await finding
+        self._interruption.check()
+        found: Investigated = await finding
         self._book.diagnosed(found.diagnosis, found.candidates)
         return found
 
     async def _nothing_to_mend(self, diagnosis: Diagnosis) -> bool:
-        """Whether the incident ends here, because it is over or because the cause is not ours to mend."""
-        if self._signals.all_resolved:
-            await self._book.end(
-                IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED, "all signals have stopped firing"
-            )
-        elif diagnosis.verdict is Verdict.HEALTHY and self._rolled_back:
-            await self._give_up(
-                Reason.NOTHING_WRONG, f"{diagnosis.summary} It may come back: the remedy was undone."
-            )
-        elif diagnosis.verdict is Verdict.HEALTHY and self._signals.only_object_states:
-            await self._book.end(IncidentState.RESOLVED, Reason.NOTHING_WRONG, diagnosis.summary)
-        elif diagnosis.verdict is Verdict.HEALTHY:
-            await self._escalate(Reason.NOTHING_WRONG, f"{diagnosis.summary} Yet the alert fires on.")
-        elif diagnosis.verdict is Verdict.EXTERNAL:
-            await self._escalate(Reason.CAUSE_EXTERNAL, diagnosis.summary)
-        elif diagnosis.cause is None:
-            await self._escalate(Reason.CAUSE_UNKNOWN, diagnosis.summary)
-        else:
-            return False
-        return True
+        """Whether the incident ends here."""
+        course = Course(
+            all_resolved=self._signals.all_resolved,
+            only_object_states=self._signals.only_object_states,
+            rolled_back=self._rolled_back,
+            flapping=self._book.incident.flapping or self._signals.flapping(workflow.now()),
+        )
+        found = ending(diagnosis, course)
+        if found is not None and found.state is IncidentState.ESCALATED:
+            await self._escalate(found.reason, found.detail)
+        elif found is not None:
+            await self._book.end(*found)
+        return found is not None
 
     async def _ask_policy(self, candidate: Candidate, diagnosis: Diagnosis, attempt: int) -> PolicyDecision:
+        self._interruption.check()
         cause = diagnosis.cause
         reason = Reason.CAUSE_FOUND if diagnosis.verdict is Verdict.ROOT_CAUSE else Reason.CAUSE_HYPOTHESIS
         incident = self._book.incident
@@ -190,6 +230,7 @@ class IncidentWorkflow:
         await self._book.end(IncidentState.DENIED, reason, f"{decision.rule}: {', '.join(decision.reasons)}")
 
     async def _dry_run(self, candidate: Candidate, decision: PolicyDecision, attempt: int) -> DryRunResult:
+        self._interruption.check()
         reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.POLICY_REQUIRES_APPROVAL
         await self._book.move(
             IncidentState.DRY_RUNNING,
@@ -229,24 +270,25 @@ class IncidentWorkflow:
         )
         self._desk.ask(request)
         await self._book.ask(request, candidate)
-        try:
+        with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: (
                     self._desk.state(workflow.now()) is not ApprovalState.PENDING
                     or self._signals.all_resolved
+                    or self._interruption.absorbed
                 ),
                 timeout=timedelta(seconds=wait),
             )
-        except TimeoutError:
-            pass
         state = self._desk.state(workflow.now())
         if state is ApprovalState.PENDING:
-            state = ApprovalState.VOID if self._signals.all_resolved else ApprovalState.EXPIRED
+            void = self._signals.all_resolved or self._interruption.absorbed
+            state = ApprovalState.VOID if void else ApprovalState.EXPIRED
         await self._book.settle(request, state, self._desk.votes)
         self._desk.close()
+        self._interruption.check()
         if state is ApprovalState.APPROVED:
             return True
-        final, reason = _APPROVAL_ENDS[state]
+        final, reason = APPROVAL_ENDS[state]
         await self._book.end(final, reason, f"{request.id}: {narrative.votes_text(state, self._desk.votes)}")
         return False
 
@@ -254,6 +296,7 @@ class IncidentWorkflow:
         self, candidate: Candidate, change: DryRunResult, decision: PolicyDecision, attempt: int
     ) -> ApplyResult:
         assert change.prepared is not None
+        self._interruption.check()
         reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.APPROVED
         await self._book.move(
             IncidentState.REMEDIATING,
@@ -262,6 +305,7 @@ class IncidentWorkflow:
             attempt=attempt,
             candidate=candidate,
         )
+        self._interruption.check()
         result: ApplyResult = await workflow.execute_activity_method(
             Remediation.apply,
             ApplyInput(
@@ -354,7 +398,22 @@ class IncidentWorkflow:
     @workflow.signal
     def add_signals(self, batch: SignalBatch) -> None:
         """New evidence, or the news that something has stopped firing."""
+        known = self._signals.firing
         self._signals.add(batch.signals)
+        self._book.link(batch.linked)
+        if not self._signals.firing <= known:  # a silence may not cover what is new
+            self._interruption.look_again()
+
+    @workflow.signal
+    def absorb(self, absorption: Absorption) -> None:
+        """This incident is part of another. What has been begun is finished; nothing more is begun."""
+        if absorption.into_key != workflow.info().workflow_id:
+            self._interruption.absorb(absorption)
+
+    @workflow.signal
+    def look_again(self) -> None:
+        """A silence was lifted."""
+        self._interruption.look_again()
 
     @workflow.update
     async def vote(self, vote: Vote) -> VoteResult:

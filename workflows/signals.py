@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
+from cortexops.domain.flapping import is_flapping
 from cortexops.domain.signal import Signal, SignalStatus
 
 _MOST_SERIES = 200
@@ -15,6 +17,7 @@ class SignalLog:
 
     def __init__(self) -> None:
         self._newest: dict[str, Signal] = {}
+        self._ends: dict[str, set[datetime]] = {}
         self.received = 0
 
     def __len__(self) -> int:
@@ -32,6 +35,17 @@ class SignalLog:
                 known.status is SignalStatus.RESOLVED,
             ):
                 self._newest[signal.fingerprint] = signal
+            if signal.status is SignalStatus.RESOLVED and signal.ended_at is not None:
+                self._ends.setdefault(signal.fingerprint, set()).add(signal.ended_at)
+
+    def flapping(self, now: datetime) -> bool:
+        """Whether one of the series has ended and come back too often."""
+        return any(is_flapping(ends, now) for ends in self._ends.values())
+
+    @property
+    def firing(self) -> frozenset[str]:
+        """Names of the alerts that fire."""
+        return frozenset(s.name for s in self._newest.values() if s.status is SignalStatus.FIRING)
 
     @property
     def all(self) -> list[Signal]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import cortexops
-from cortexops.cli import approvals, audit, incidents, operate, policy, signals
+from cortexops.cli import approvals, audit, incidents, operate, parked, policy, signals
 
 app = typer.Typer(
     name="cortexops",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(signals.app, name="signals")
+app.add_typer(parked.app, name="parked")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
@@ -40,5 +41,8 @@ def _root(
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. Logs go to stderr, so that what a command prints can be read by programs."""
+    from cortexops.telemetry import configure_logging
+
+    configure_logging("error", "console")
     app()

@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from cortexops.cli.common import Output, OutputOption, emit, found, open_store, run
+from cortexops.cli.common import Output, OutputOption, emit, run
+from cortexops.domain.parked import printable
 
 app = typer.Typer(no_args_is_help=True, help="Explain signals.")
 
@@ -18,31 +19,39 @@ def _group() -> None:
 
 @app.command()
 def explain(signal_id: str, output: OutputOption = Output.TEXT) -> None:
-    """Fingerprint fields, fate, reason and incident of one signal."""
+    """Fingerprint fields, fate, reason and incident of one signal. The beginning of its id is enough."""
+    from cortexops.cli.explaining import explained
 
-    async def work() -> Any:
-        async with open_store() as store:
-            return found(await store.signal(signal_id), f"signal {signal_id}")
+    data = run(explained(signal_id))
+    emit(output, data, lambda: _print(data))
 
-    record = run(work())
-    data = {
-        "signal": record.signal.model_dump(mode="json", by_alias=True),
-        "fingerprint_fields": record.signal.fingerprint_fields,
-        "fate": record.fate.fate,
-        "reason": record.fate.reason,
-        "incident_key": record.incident_key,
-        "incident_id": record.incident_id,
-        "recorded_at": record.recorded_at.isoformat(),
-    }
 
-    def text() -> None:
-        typer.echo(
-            f"{record.signal.name} on {record.signal.resource}: {record.fate.fate} ({record.fate.reason})"
-        )
-        typer.echo(
-            f"  incident {record.incident_id or 'none'} ({record.incident_key}), {record.recorded_at:%H:%M:%S} UTC"
-        )
-        for field, value in record.signal.fingerprint_fields.items():
-            typer.echo(f"  fingerprint field {field} = {value}")
+def _print(data: dict[str, Any]) -> None:
+    said = [f"signal {data['id']}: {data['fate']} ({data['reason']})", *_where(data)]
+    if signal := data["signal"]:
+        resource = signal["resource"]
+        place = f"{resource['namespace']}/" if resource["namespace"] else ""
+        said.insert(1, f"  {signal['name']} on {resource['kind']} {place}{resource['name']}")
+    said += [f"  fingerprint field {field} = {value}" for field, value in data["fingerprint_fields"].items()]
+    for line in said:
+        typer.echo(printable(line))
 
-    emit(output, data, text)
+
+def _where(data: dict[str, Any]) -> list[str]:
+    if parked := data["parked"]:
+        if not data["recorded_at"]:
+            return [
+                f"  it has no row in the books: it is parked message {parked['sequence']}, {parked['detail']}",
+                f"  mend the cause, then: cortexops parked replay {parked['sequence']}",
+            ]
+        return [f"  parked message {parked['sequence']}, {parked['detail']}"]
+    lines = []
+    if link := data["link"]:
+        lines.append(f"  its object {link['object']} is part of that incident: {link['explanation']}")
+    for incident in data["incidents"]:
+        lines.append(f"  incident {incident['id'] or 'none'} ({incident['key']}): {incident['state']}")
+        if into := incident["merged_into"]:
+            lines.append(f"    went into {into['id'] or into['key']}")
+    if not lines:
+        lines.append(f"  no incident ({data['incident_key']})")
+    return [*lines, f"  recorded {data['recorded_at']}"]

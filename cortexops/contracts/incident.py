@@ -16,6 +16,7 @@ from cortexops.domain.verification import Limits
 INCIDENT_WORKFLOW = "IncidentWorkflow"
 ADD_SIGNALS = "add_signals"
 ABSORB = "absorb"
+LOOK_AGAIN = "look_again"
 VOTE = "vote"
 STATUS = "status"
 

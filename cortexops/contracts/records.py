@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from pydantic import AwareDatetime
 from temporalio import activity
 
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
@@ -57,7 +58,25 @@ class DecideInput(Frozen):
 
     record: RecordInput
     question: PolicyInput
+    alerts: tuple[str, ...] = ()
+    """Names of the alerts, for silences that name one."""
     idempotency_key: str
+
+
+class ReassessInput(Frozen):
+    """A held incident: is it free now? The message that was held back goes out when it is."""
+
+    incident: Incident
+    alerts: tuple[str, ...]
+    entry: AuditEntry
+    message: Message
+
+
+class Hold(Frozen):
+    """Until when an incident is held, and by what; both empty when it is free."""
+
+    until: AwareDatetime | None = None
+    by: str = ""
 
 
 class Records(ABC):
@@ -75,6 +94,11 @@ class Records(ABC):
     @abstractmethod
     async def decide(self, order: DecideInput) -> PolicyDecision:
         """Ask policy; the decision is an audit row, a denial a violation besides."""
+
+    @activity.defn
+    @abstractmethod
+    async def reassess(self, order: ReassessInput) -> Hold:
+        """Whether a silence still holds the incident."""
 
     @activity.defn
     @abstractmethod

@@ -46,7 +46,7 @@ _STOPS = frozenset(
 TRANSITIONS: dict[IncidentState, frozenset[IncidentState]] = {
     _S.DETECTED: _STOPS | {_S.INVESTIGATING, _S.SUPPRESSED, _S.RESOLVED},
     _S.INVESTIGATING: _STOPS | {_S.POLICY_CHECK, _S.RESOLVED, _S.SUPPRESSED, _S.ROLLED_BACK},
-    _S.POLICY_CHECK: _STOPS | {_S.DRY_RUNNING, _S.DENIED, _S.RESOLVED},
+    _S.POLICY_CHECK: _STOPS | {_S.DRY_RUNNING, _S.DENIED, _S.RESOLVED, _S.INVESTIGATING},
     _S.DRY_RUNNING: _STOPS
     | {_S.APPROVAL_PENDING, _S.REMEDIATING, _S.POLICY_CHECK, _S.INVESTIGATING, _S.RESOLVED},
     _S.APPROVAL_PENDING: _STOPS
@@ -117,6 +117,11 @@ class Reason(StrEnum):
     COMPENSATION_FAILED = "compensation_failed"
     NOT_REVERSIBLE = "not_reversible"
     TERMINATED = "terminated_by_person"
+    MERGED_INTO = "merged_into_another_incident"
+    HELD = "held_by_silence"
+    SILENCED = "ended_while_silenced"
+    SILENCE_OVER = "silence_over"
+    FLAPPING = "flapping"
 
 
 class Incident(Frozen):
@@ -140,6 +145,15 @@ class Incident(Frozen):
     summary: str = ""
     confidence: float | None = None
     llm_used: bool = False
+    linked: tuple[ResourceRef, ...] = ()
+    """Objects whose trouble is part of this incident, at most 200."""
+    merged_into: str = ""
+    """Key of the incident that this one turned out to be part of."""
+    held_until: AwareDatetime | None = None
+    """A silence holds automation and notices until then."""
+    held_by: str = ""
+    flapping: bool = False
+    """It came back too often lately to be acted upon."""
 
     def age(self, now: datetime) -> float:
         """Seconds since detection, or how long it lasted when it has ended."""

@@ -11,8 +11,10 @@ from cortexops.domain.change import DiffLine, Preview
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.ids import approval_id
 from cortexops.domain.incident import Incident, IncidentState
+from cortexops.domain.links import LinkReason
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.words import counted
 
 
@@ -129,6 +131,19 @@ def votes_text(state: ApprovalState, votes: Sequence[Vote]) -> str:
     return f"{state}{f' by {said}' if said else ''}"
 
 
+def linked_text(linked: Sequence[ResourceRef], most: int = 20) -> str:
+    """`; with it: Deployment a/b, … and 3 more`, or nothing."""
+    if not linked:
+        return ""
+    more = f" and {len(linked) - most} more" if len(linked) > most else ""
+    return f"; with it {counted(len(linked), 'object')}: " + ", ".join(map(str, linked[:most])) + more
+
+
+def merged_text(into: str, reason: LinkReason) -> str:
+    """Where an incident went that turned out to be part of another."""
+    return f"part of {into.removeprefix('incident:')} ({reason.value.replace('_', ' ')})"
+
+
 def details_markdown(
     incident: Incident,
     diagnosis: Diagnosis | None,
@@ -147,6 +162,8 @@ def details_markdown(
         "",
         _fenced(note or incident.reason),
     ]
+    if incident.linked:
+        lines += ["**Part of it**", "", _fenced("\n".join(map(str, incident.linked[:50])))]
     if diagnosis is not None:
         lines += ["**Cause**", "", _fenced(diagnosis.summary)]
     if candidate is not None:

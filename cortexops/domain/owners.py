@@ -34,9 +34,9 @@ class Owner(NamedTuple):
 
 def controller_of(item: JSON) -> Owner | None:
     """The controlling owner, if it is of a kind that we know; a custom controller's object stands alone."""
-    for reference in (item.get("metadata") or {}).get("ownerReferences") or []:
-        if reference.get("controller") and reference.get("kind") in _OWNERS:
-            return Owner(str(reference["kind"]), str(reference.get("name") or ""))
+    for owner in (item.get("metadata") or {}).get("ownerReferences") or []:
+        if owner.get("controller") and owner.get("kind") in _OWNERS:
+            return Owner(str(owner["kind"]), str(owner.get("name") or ""))
     return None
 
 

@@ -67,6 +67,8 @@ class PolicyDecision(Frozen):
     expires_seconds: int = Field(default=900, ge=30, le=86_400)
     revision: str = ""
     engine: str = ""
+    held_until: AwareDatetime | None = None
+    """A silence holds the incident: nothing is done before then, and the question is asked again."""
 
 
 def denied(reason: str, *, revision: str = "", engine: str = "") -> PolicyDecision:
@@ -83,7 +85,9 @@ def read_decision(answer: object, *, revision: str, engine: str) -> PolicyDecisi
     if not isinstance(answer, dict):
         return denied("policy_nonsense", revision=revision, engine=engine)
     try:
-        decision = PolicyDecision.model_validate({**answer, "revision": revision, "engine": engine})
+        decision = PolicyDecision.model_validate(
+            {**answer, "revision": revision, "engine": engine, "held_until": None}
+        )
     except ValidationError:
         return denied("policy_nonsense", revision=revision, engine=engine)
     if not decision.reasons:

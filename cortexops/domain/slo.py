@@ -1,6 +1,7 @@
 """Service level of incident response: how many incidents end well in time.
 
-An incident is good when it ended RESOLVED or CONTAINED within the limit. Drills do not count. The burn
+An incident is good when it ended RESOLVED or CONTAINED within the limit. Drills do not count, nor
+what was part of another incident or ended while it was silenced. The burn
 rate is the share of bad incidents in a window over the share that the target allows: 1 spends the budget
 exactly, 14.4 over one hour spends a month's budget in two days (seed 000 alerts above it).
 """
@@ -14,6 +15,7 @@ from cortexops.domain.resource import Frozen
 
 WINDOWS = {"1h": timedelta(hours=1), "6h": timedelta(hours=6), "24h": timedelta(hours=24)}
 PERIOD = timedelta(days=30)
+_NOT_COUNTED = (IncidentState.MERGED, IncidentState.SUPPRESSED)
 _GOOD = (IncidentState.RESOLVED, IncidentState.CONTAINED)
 
 
@@ -32,7 +34,10 @@ def service_level(
     counted = [
         incident
         for incident in incidents
-        if not incident.drill and incident.ended_at is not None and incident.ended_at > now - PERIOD
+        if not incident.drill
+        and incident.state not in _NOT_COUNTED
+        and incident.ended_at is not None
+        and incident.ended_at > now - PERIOD
     ]
     bad = [incident for incident in counted if not _good(incident, limit)]
     allowed = (1 - target) * len(counted)

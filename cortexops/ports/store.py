@@ -21,6 +21,7 @@ from cortexops.domain.message import Message
 from cortexops.domain.postmortem import Postmortem, PostmortemState
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal
+from cortexops.domain.silence import Silence
 from cortexops.ports.partitions import PartitionStore
 
 
@@ -56,7 +57,8 @@ class IncidentStore(Protocol):
     async def open_incident(self, draft: Incident, signals: Sequence[Signal], entry: AuditEntry) -> Incident:
         """Give the incident of this workflow run its id (`INC-YYYYMMDD-NNN`, day of detection, one counter a
         day, never reused) and store it; a repeated call for the same (key, run_id) returns the stored one.
-        The entry's chain is replaced by the new id. One `detected` message goes to the outbox."""
+        The entry's chain is replaced by the new id. One `detected` message goes to the outbox, unless a
+        silence holds the incident (`held_until`); `flapping` is set when it was resolved too often lately."""
         ...
 
     async def update_incident(
@@ -102,7 +104,25 @@ class IncidentStore(Protocol):
 
     async def signal(self, signal_id: str) -> SignalRecord | None: ...
 
+    async def signal_ids(self, prefix: str, most: int) -> list[str]:
+        """Ids that have a fate and begin so, in order, at most so many."""
+        ...
+
     async def signals_of(self, incident_id: str) -> list[Signal]: ...
+
+
+class SilenceStore(Protocol):
+    """Silences and maintenance windows."""
+
+    async def add_silence(self, silence: Silence, entry: AuditEntry) -> None: ...
+
+    async def lift_silence(self, silence_id: str, at: datetime, entry: AuditEntry) -> Silence: ...
+
+    async def silences(self, *, ended: bool = False, most: int = 200) -> Sequence[Silence]:
+        """Newest first; with `ended` also those that hold nothing any more."""
+        ...
+
+    async def silences_in_force(self, now: datetime) -> Sequence[Silence]: ...
 
 
 class AuditStore(Protocol):
@@ -198,7 +218,15 @@ class Outbox(Protocol):
 
 
 class Store(
-    PartitionStore, IncidentStore, AuditStore, LedgerStore, ApprovalStore, PostmortemStore, Outbox, Protocol
+    PartitionStore,
+    SilenceStore,
+    IncidentStore,
+    AuditStore,
+    LedgerStore,
+    ApprovalStore,
+    PostmortemStore,
+    Outbox,
+    Protocol,
 ):
     """All of it; the adapter is one class over one connection pool."""
 

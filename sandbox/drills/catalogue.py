@@ -247,7 +247,7 @@ DRILLS: dict[str, Drill] = {
     "correlator-killed": Drill(
         "kill -9 of the correlator holding a group",
         correlator_killed,
-        {"correlator": {"ack_wait_seconds": 5}},
+        {"correlator": {"lease_seconds": 5}},
     ),
     "remediator-killed-before": Drill(
         "kill -9 between ledger intent and change", remediator_killed_before_the_change, {}

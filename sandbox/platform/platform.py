@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,18 +18,20 @@ from cortexops.adapters.postgres.migrate import upgrade
 from cortexops.adapters.temporal import SEARCH_ATTRIBUTES
 from cortexops.domain.errors import CortexError
 from cortexops.domain.resource import Frozen
+from cortexops.domain.scaling import ScaleLimits
 from cortexops.settings import Settings, load_settings
 from cortexops.telemetry import get_logger
 from sandbox.cluster.simulation import SimulatedCluster
 from sandbox.engines.engines import Engines
 from sandbox.engines.ports import free_port
+from sandbox.platform.scaling import CORRELATOR, Scaler
 from sandbox.platform.service import Service
 
 _log = get_logger(__name__)
 _LOOK = 0.2
 _PROCESSES: dict[str, tuple[str, ...]] = {
     "front": ("gateway", "console"),
-    "correlator": ("correlator",),
+    CORRELATOR: ("correlator",),
     "orchestrator": ("orchestrator", "investigator"),
     "remediator": ("remediator",),
 }
@@ -56,7 +58,8 @@ class Platform:
     """Engines, cluster and workers on one data folder.
 
     `kubeconfig` names a real cluster; without it a simulated one is started. `supervised` may be switched off
-    so that a drill can watch a dead process stay dead.
+    so that a drill can watch a dead process stay dead. While signals wait, correlators are added, at most
+    `worker.max_correlators` of them; `scaling` says otherwise when that happens.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class Platform:
         speed: float = 10.0,
         people: Sequence[dict[str, Any]] = (),
         overrides: dict[str, Any] | None = None,
+        scaling: ScaleLimits | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._kubeconfig, self._context, self._cluster_name = kubeconfig, context, cluster
         self._people = list(people)
         self._overrides = overrides or {}
+        self._scaling = scaling
         self.engines = Engines(self.data_dir, search_attributes=SEARCH_ATTRIBUTES)
         self.cluster = None if kubeconfig else SimulatedCluster(cluster, speed=speed)
         self.services: dict[str, Service] = {}
@@ -115,13 +120,12 @@ class Platform:
                 name: Service(self.data_dir, name, roles, self.settings_file)
                 for name, roles in _PROCESSES.items()
             }
-            for service in self.services.values():
-                self._stack.push_async_callback(service.stop)
+            self._stack.push_async_callback(self._stop_services)
             async with asyncio.TaskGroup() as group:
                 for service in self.services.values():
                     group.create_task(service.start())
-            watching = asyncio.create_task(self._watch())
-            self._stack.callback(watching.cancel)
+            for work in (self._watch(), self._scaler().run()):
+                self._stack.push_async_callback(_ended, asyncio.create_task(work))
         except BaseExceptionGroup as failures:
             await self.stop()
             raise _first(failures) from None
@@ -132,6 +136,19 @@ class Platform:
 
     async def stop(self) -> None:
         await self._stack.aclose()
+
+    async def _stop_services(self) -> None:
+        """All at once: correlators give their partitions back to nobody, and each takes its time."""
+        await asyncio.gather(*(service.stop() for service in self.services.values()))
+
+    def _scaler(self) -> Scaler:
+        settings = self.settings
+        most = min(settings.worker.max_correlators, settings.nats.partitions)
+        limits = self._scaling or ScaleLimits(most)
+        return Scaler(settings.nats, self.services, self._another, limits, allowed=lambda: self.supervised)
+
+    def _another(self, name: str) -> Service:
+        return Service(self.data_dir, name, _PROCESSES[CORRELATOR], self.settings_file)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -195,24 +212,29 @@ class Platform:
 
     async def _watch(self) -> None:
         """Start again what dies, with a pause that grows."""
-        pauses = dict.fromkeys(self.services, 0.2)
+        pauses: dict[str, float] = {}
         while True:
             await asyncio.sleep(_LOOK)
-            for name, service in self.services.items():
-                if service.process.running or not self.supervised:
+            for name, service in list(self.services.items()):
+                if service.process.running or not self._ours(name, service):
                     continue
                 _log.warning(
                     "process ended; starting it again", process=name, code=service.process.returncode
                 )
-                await asyncio.sleep(pauses[name])
-                pauses[name] = min(10.0, pauses[name] * 2)
-                if not self.supervised:
+                pause = pauses.get(name, 0.2)
+                await asyncio.sleep(pause)
+                pauses[name] = min(10.0, pause * 2)
+                if not self._ours(name, service):
                     continue
                 self.restarts[name] = self.restarts.get(name, 0) + 1
                 try:
                     await service.start()
                 except (CortexError, OSError) as error:
                     _log.error("process could not be started again", process=name, error=str(error))
+
+    def _ours(self, name: str, service: Service) -> bool:
+        """Whether it is to run: scaling takes what it stops out of the table first."""
+        return self.supervised and self.services.get(name) is service
 
     async def status(self) -> list[Part]:
         """How each part is now."""
@@ -222,8 +244,9 @@ class Platform:
         ]
         if self.cluster is not None:
             parts.append(Part(name="cluster", address=self.cluster.url, problem=None, restarts=0))
-        problems = await asyncio.gather(*(service.healthy() for service in self.services.values()))
-        for (name, service), problem in zip(self.services.items(), problems, strict=True):
+        services = dict(self.services)
+        problems = await asyncio.gather(*(service.healthy() for service in services.values()))
+        for (name, service), problem in zip(services.items(), problems, strict=True):
             address = " ".join(service.urls.values())
             parts.append(
                 Part(name=name, address=address, problem=problem, restarts=self.restarts.get(name, 0))
@@ -235,6 +258,12 @@ def _private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text, encoding="utf-8")
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

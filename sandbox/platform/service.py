@@ -12,6 +12,7 @@ import httpx
 from sandbox.engines.engine import Engine
 
 _READY = "ready "
+_GOODBYE = 15.0  # seconds: a correlator settles what it holds and gives its partitions back
 
 
 class Service(Engine):
@@ -29,6 +30,9 @@ class Service(Engine):
     async def prepare(self) -> Sequence[str]:
         self.urls = {}
         return [sys.executable, "-m", "workers", *self.roles]
+
+    async def stop(self) -> None:
+        await self.process.stop(deadline=_GOODBYE)
 
     async def healthy(self) -> str | None:
         """Not ready until the process says so; then as its own `/debug/healthz` says."""

@@ -16,7 +16,9 @@ from cortexops import metrics
 from cortexops.contracts.remediation import ApplyOutcome
 from cortexops.domain.approval import ApprovalState
 from cortexops.domain.incident import IncidentState
+from cortexops.domain.signal import SignalFate
 from cortexops.domain.slo import WINDOWS
+from cortexops.settings import NatsSettings
 from tests.deploy.files import ROOT, SERVICES
 from workers.roles import ROLES
 
@@ -39,6 +41,7 @@ SAMPLES = {f"{n}_total" if f.type == "counter" else n for n, f in FAMILIES.items
 LABEL_VALUES = {
     "state": {state.value for state in IncidentState},
     "window": set(WINDOWS),
+    "fate": {fate.value for fate in SignalFate},
     "result": {str(o) for o in ApplyOutcome}
     | {str(s) for s in ApprovalState}
     | {"compensated", "compensation_failed"},
@@ -105,6 +108,7 @@ def test_label_values_in_rules_and_dashboard_are_ones_that_the_code_sets(label: 
         "cortexops_slo_error_budget_remaining) < 0.25",
         "cortexops_sla_compliance_percentage) < 99",
         'cortexops_slo_burn_rate{window="1h"}) > 14.4',
+        f"sum(cortexops_partitions_owned) < {NatsSettings().partitions} ",
     ],
 )
 def test_the_thresholds_are_the_promised_ones(line: str) -> None:

@@ -10,22 +10,24 @@ import asyncio
 import re
 import tempfile
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHandle
 
 from cortexops.adapters.temporal import SEARCH_ATTRIBUTES
-from cortexops.contracts.incident import IncidentLimits
+from cortexops.contracts.incident import ABSORB, ADD_SIGNALS, Absorption, IncidentLimits, SignalBatch
 from cortexops.contracts.investigation import Investigated
 from cortexops.contracts.remediation import ApplyOutcome
 from cortexops.domain.approval import Decision
 from cortexops.domain.diagnosis import Verdict
+from cortexops.domain.links import LinkReason
 from cortexops.domain.policy import Effect
 from cortexops.domain.verification import Phase
 from sandbox.engines.engines import Engines
 from tests.support.stage import Stage, cast, staged
-from tests.support.story import a_candidate, a_decision, a_diagnosis
+from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
 
 FOLDER = Path(__file__).parent / "histories"
 Handle = WorkflowHandle[Any, Any]
@@ -74,6 +76,32 @@ async def object_changed(stage: Stage) -> Handle:
     return await stage.begin()
 
 
+async def absorbed(stage: Stage) -> Handle:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    await stage.asked(handle)
+    into = Absorption(into_key="incident:test::Node:n1", reason=LinkReason.SAME_NODE)
+    await handle.signal(ABSORB, into)
+    return handle
+
+
+async def held_then_free(stage: Stage) -> Handle:
+    stage.world.born = {"held_until": datetime.now(UTC) + timedelta(seconds=1)}
+    return await stage.begin()
+
+
+async def silenced(stage: Stage) -> Handle:
+    stage.world.born = {"held_until": datetime.now(UTC) + timedelta(hours=1)}
+    handle = await stage.begin()
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=(resolved(a_signal()),)))
+    return handle
+
+
+async def flapping(stage: Stage) -> Handle:
+    stage.world.born = {"flapping": True}
+    return await stage.begin()
+
+
 async def cause_outside(stage: Stage) -> Handle:
     stage.world.investigations = [Investigated(diagnosis=a_diagnosis(Verdict.EXTERNAL))]
     return await stage.begin()
@@ -90,17 +118,23 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
         rolled_back,
         object_changed,
         cause_outside,
+        absorbed,
+        held_then_free,
+        silenced,
+        flapping,
     )
 }
 
 
 async def record() -> None:
-    """Play every story on a server of its own and write its history."""
+    """Play every story that has no history yet on a server of its own and write it."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cortexops-record-") as folder:
         Path(folder).chmod(0o755)
         async with Engines(Path(folder), persist=False, search_attributes=SEARCH_ATTRIBUTES) as engines:
             for name, story in STORIES.items():
+                if (FOLDER / f"{name}.json").exists():
+                    continue
                 async with staged(engines.temporal_address, f"{name}-") as stage:
                     handle = await story(stage)
                     await handle.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,9 @@ from cortexops.contracts.investigation import Investigated, InvestigateInput, In
 from cortexops.contracts.records import (
     AskInput,
     DecideInput,
+    Hold,
     OpenInput,
+    ReassessInput,
     RecordInput,
     Records,
     SettleInput,
@@ -29,10 +32,12 @@ from cortexops.contracts.remediation import (
     VerifyInput,
 )
 from cortexops.domain.action import Action, Candidate, Prepared, Risk
+from cortexops.domain.audit import AuditEntry
 from cortexops.domain.case import Case
 from cortexops.domain.change import Change, DiffLine, FieldEdit, Preview, Verb
 from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Support, Verdict
 from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.message import MessageKind
 from cortexops.domain.policy import Effect, PolicyDecision
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal, SignalStatus
@@ -104,6 +109,12 @@ class World(Records, Investigation, Remediation):
         self.compensations = [
             CompensateResult(done=True, reason=Reason.COMPENSATED, detail="undone", healthy=False)
         ]
+        self.gates: dict[str, asyncio.Event] = {}  # activities that wait until they are let through
+        self.born: dict[str, Any] = {}  # what the store adds to a new incident
+        self.holds = [Hold()]
+        self.freed: list[ReassessInput] = []
+        self.entries: list[AuditEntry] = []
+        self.told: list[MessageKind] = []
         self.calls: list[str] = []
         self.states: list[IncidentState] = []
         self.reasons: list[str] = []
@@ -114,6 +125,10 @@ class World(Records, Investigation, Remediation):
         self.applied: list[ApplyInput] = []
         self.ended: Incident | None = None
 
+    async def _gate(self, name: str) -> None:
+        if name in self.gates:
+            await self.gates[name].wait()
+
     def _next(self, answers: list[Any], name: str) -> Any:
         self.calls.append(name)
         return answers.pop(0) if len(answers) > 1 else answers[0]
@@ -122,12 +137,21 @@ class World(Records, Investigation, Remediation):
     async def open_incident(self, order: OpenInput) -> Incident:
         self.calls.append("open_incident")
         self.states.append(order.draft.state)
-        return order.draft.model_copy(update={"id": "INC-20260102-001"})
+        return order.draft.model_copy(update={"id": "INC-20260102-001", **self.born})
+
+    @activity.defn
+    async def reassess(self, order: ReassessInput) -> Hold:
+        hold: Hold = self._next(self.holds, "reassess")
+        self.freed += [order] if hold.until is None else []
+        return hold
 
     @activity.defn
     async def record(self, order: RecordInput) -> None:
         self.states.append(order.incident.state)
         self.reasons += [entry.reason for entry in order.entries]
+        self.entries += order.entries
+        self.told += [message.kind for message in order.messages]
+        await self._gate(f"record:{order.incident.state}")
 
     @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
@@ -156,6 +180,7 @@ class World(Records, Investigation, Remediation):
     @activity.defn
     async def investigate(self, question: InvestigateInput) -> Investigated:
         found: Investigated = self._next(self.investigations, "investigate")
+        await self._gate("investigate")
         return found
 
     @activity.defn
@@ -191,6 +216,7 @@ class World(Records, Investigation, Remediation):
     @activity.defn
     async def verify(self, question: VerifyInput) -> Verification:
         phase = self._next(self.verifications, "verify")
+        await self._gate("verify")
         return Verification(phase=phase, measurements=(), detail=f"verification {phase}", seconds=1)
 
     @activity.defn
@@ -201,7 +227,7 @@ class World(Records, Investigation, Remediation):
     @property
     def everything(self) -> list[Any]:
         return [
-            self.open_incident, self.record, self.decide, self.ask_approval, self.record_vote,
+            self.open_incident, self.record, self.decide, self.reassess, self.ask_approval, self.record_vote,
             self.settle_approval, self.close_incident, self.investigate, self.remember, self.dry_run,
             self.apply, self.verify, self.compensate,
         ]  # fmt: skip

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cortexops.adapters.postgres import audit, outbox, signals
+from cortexops.adapters.postgres import audit, outbox, silences
 from cortexops.adapters.postgres.database import Database, row, rows, run
 from cortexops.adapters.postgres.documents import clean, document
+from cortexops.adapters.postgres.signals import keep
 from cortexops.domain.audit import AuditEntry
 from cortexops.domain.correlation import EndedIncident
 from cortexops.domain.diagnosis import Diagnosis
@@ -18,6 +19,7 @@ from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.narrative import message
 from cortexops.domain.signal import Severity, Signal
+from cortexops.domain.silence import held_until, who_holds
 
 _FIND = "SELECT body FROM incidents WHERE key = :key AND run_id = :run_id"
 _COUNT = """
@@ -75,7 +77,7 @@ class IncidentBook:
             known = await _of_run(connection, draft)
             if known is not None:
                 return known
-            incident = await _open(connection, draft)
+            incident = await _open(connection, await _born(connection, draft, signals))
             if incident is None:  # another call for the same run was faster
                 faster = await _of_run(connection, draft)
                 assert faster is not None
@@ -89,7 +91,8 @@ class IncidentBook:
                 at=incident.detected_at,
                 fields={"Object": str(incident.resource), "Risk": f"{incident.risk_score}/100"},
             )
-            await outbox.queue(connection, self._notifiers, [first])
+            if incident.held_until is None:  # a silence holds notices back; what holds is in the audit trail
+                await outbox.queue(connection, self._notifiers, [first])
             await audit.append(connection, [entry.model_copy(update={"chain": incident.id})])
             return incident
 
@@ -164,6 +167,20 @@ class IncidentBook:
         return {item["key"] for item in found}
 
 
+async def _born(connection: AsyncConnection, draft: Incident, signals: Sequence[Signal]) -> Incident:
+    """The draft with what its past and the silences in force make of it."""
+    now = draft.detected_at
+    names = {signal.name for signal in signals}
+    hold = held_until(await silences.in_force(connection, now), draft.resource, names, now)
+    return draft.model_copy(
+        update={
+            "flapping": not draft.drill and await silences.flaps(connection, draft.key, now),
+            "held_until": hold[0] if hold else None,
+            "held_by": who_holds(hold[1]) if hold else "",
+        }
+    )
+
+
 async def _of_run(connection: AsyncConnection, draft: Incident) -> Incident | None:
     found = await row(connection, _FIND, key=clean(draft.key), run_id=draft.run_id)
     return Incident.model_validate(found["body"]) if found else None
@@ -188,7 +205,7 @@ async def _open(connection: AsyncConnection, draft: Incident) -> Incident | None
 
 
 async def _attach(connection: AsyncConnection, incident_id: str, given: Sequence[Signal]) -> None:
-    await signals.keep(connection, given)
+    await keep(connection, given)
     await run(
         connection,
         "INSERT INTO incident_signals (incident_id, signal_id) "

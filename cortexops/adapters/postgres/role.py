@@ -44,7 +44,7 @@ BEGIN
     GRANT SELECT, INSERT ON audit_events, policy_violations, signals, signal_log,
         incident_signals, approval_votes TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE ON incident_counters, incidents, diagnoses, ledger, approvals,
-        postmortems, outbox, partitions, fate_counts TO cortexops_app;
+        postmortems, outbox, silences, partitions, fate_counts TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE, DELETE ON correlators TO cortexops_app;
     GRANT SELECT ON alembic_version TO cortexops_app;
     REVOKE EXECUTE ON FUNCTION audit_lock_heads(text[]) FROM PUBLIC;

@@ -38,6 +38,11 @@ LEFT JOIN incident_signals o ON o.incident_id = i.id AND o.signal_id = :signal
 WHERE i.key = :key AND (i.ended_at IS NULL OR i.ended_at >= :at)
 ORDER BY o.signal_id IS NULL, i.ordinal LIMIT 1
 """
+# The index is in the order of bytes, so a prefix is a range of it.
+_IDS = """
+SELECT DISTINCT signal_id FROM signal_log
+WHERE signal_id COLLATE "C" LIKE :pattern ORDER BY signal_id LIMIT :most
+"""
 _OF_INCIDENT = """
 SELECT body FROM (
     SELECT DISTINCT ON (id) id, body FROM (
@@ -120,6 +125,12 @@ class SignalBook:
             incident_id=incident["id"] if incident else None,
             recorded_at=found["recorded_at"],
         )
+
+    async def signal_ids(self, prefix: str, most: int) -> list[str]:
+        literal = clean(prefix).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        async with self._database.begin() as connection:
+            found = await rows(connection, _IDS, pattern=f"{literal}%", most=most)
+        return [item["signal_id"] for item in found]
 
     async def signals_of(self, incident_id: str) -> list[Signal]:
         """Those it was opened with and those merged while it was open; earliest first, at most 1,000."""

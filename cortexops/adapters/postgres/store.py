@@ -11,12 +11,22 @@ from cortexops.adapters.postgres.incidents import IncidentBook
 from cortexops.adapters.postgres.outbox import MessageOutbox
 from cortexops.adapters.postgres.partitions import Partitions
 from cortexops.adapters.postgres.signals import SignalBook
+from cortexops.adapters.postgres.silences import SilenceBook
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.ports.store import Store
 
 
 class PostgresStore(
-    IncidentBook, SignalBook, Partitions, AuditTrail, Ledger, Approvals, Postmortems, MessageOutbox, Store
+    IncidentBook,
+    SignalBook,
+    SilenceBook,
+    Partitions,
+    AuditTrail,
+    Ledger,
+    Approvals,
+    Postmortems,
+    MessageOutbox,
+    Store,
 ):
     """Implements the port; what each method promises is written there."""
 
