@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.errors import for_temporal, heartbeating
+from activities.gathering import Backend, Reads
 from activities.investigate import candidates_for, investigate
 from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
 from cortexops.domain.action import Candidate
@@ -40,7 +41,11 @@ class InvestigationActivities(Investigation):
         memory: Memory | None,
         propose: Propose,
         clock: Callable[[], datetime] = utc_now,
+        *,
+        telemetry: Mapping[str, Mapping[str, Backend]] | None = None,
     ) -> None:
+        """`telemetry`: of each cluster the further servers that are asked, by name."""
+        self._telemetry = telemetry or {}
         self._clusters = clusters
         self._store = store
         self._memory = memory
@@ -55,15 +60,20 @@ class InvestigationActivities(Investigation):
                 if cluster is None:
                     raise InvalidInput("cluster", f"{question.target.cluster!r} is not configured")
                 began, before = time.perf_counter(), cluster.requests
-                scene, diagnosis = await investigate(
-                    cluster,
-                    question.signals,
-                    target=question.target,
-                    environment=question.environment,
-                    now=self._clock(),
-                    budget_seconds=question.budget_seconds,
-                    memory=self._memory,
-                )
+                reads = Reads(cluster, self._telemetry.get(cluster.name))
+                try:
+                    scene, diagnosis = await investigate(
+                        cluster,
+                        question.signals,
+                        target=question.target,
+                        environment=question.environment,
+                        now=self._clock(),
+                        budget_seconds=question.budget_seconds,
+                        memory=self._memory,
+                        reads=reads,
+                    )
+                finally:
+                    await reads.close()
                 diagnosis = diagnosis.model_copy(update={"evidence": diagnosis.evidence[:MOST_EVIDENCE]})
                 candidates = candidates_for(self._propose, scene, diagnosis)[:_MOST_CANDIDATES]
                 await self._store.save_diagnosis(question.incident_id, diagnosis)

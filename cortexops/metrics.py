@@ -20,9 +20,7 @@ SIGNALS_DROPPED = Counter(
     "cortexops_signals_dropped", "Signals the stream discarded at its limit before they were read"
 )
 STREAM_BACKLOG = Gauge("cortexops_stream_backlog", "Signals in the stream that no correlator has read yet")
-PARTITIONS_OWNED = Gauge(
-    "cortexops_partitions_owned", "Partitions of the stream that this correlator reads"
-)
+PARTITIONS_OWNED = Gauge("cortexops_partitions_owned", "Partitions of the stream that this correlator reads")
 CORRELATION_LATENCY = Histogram(
     "cortexops_correlation_latency_seconds",
     "From acceptance of a signal until its workflow knows it, the grouping window included; "

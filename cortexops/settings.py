@@ -99,6 +99,8 @@ class ClusterSettings(Section):
     )
     write_context: str | None = Field(None, description="context in that file")
     environment: str = Field("production", description="environment of namespaces that carry no label")
+    prometheus: str = Field("", description="URL of the Prometheus that measures it; asked in investigations")
+    loki: str = Field("", description="URL of the Loki that keeps its logs; asked in investigations")
     watch: bool = Field(True, description="watch Warning events and pod states as a source of signals")
 
 

@@ -166,9 +166,16 @@ class Wiring:
 
     async def investigation(self) -> InvestigationActivities:
         from activities.actions import propose
+        from activities.collectors._backend import backends
         from activities.investigation import InvestigationActivities
 
-        return InvestigationActivities(await self.readers(), await self.store(), await self.memory(), propose)
+        telemetry = {
+            cluster.name: backends(prometheus=cluster.prometheus or None, loki=cluster.loki or None)
+            for cluster in self.settings.clusters
+        }
+        return InvestigationActivities(
+            await self.readers(), await self.store(), await self.memory(), propose, telemetry=telemetry
+        )
 
     async def remediation(self) -> RemediationActivities:
         from activities.remediation import RemediationActivities

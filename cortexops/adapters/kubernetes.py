@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -198,31 +198,53 @@ class KubernetesCluster:
     async def _list(
         self, kind: str, namespace: str, *, labels: str, fields: str, limit: int, most: int
     ) -> ObjectList:
-        known = _kind(kind)
         items: list[JSON] = []
         resource_version = token = ""
         while True:
-            query = {"limit": str(max(1, min(limit, most - len(items))))}
-            if labels:
-                query["labelSelector"] = labels
-            if fields:
-                query["fieldSelector"] = fields
-            if token:
-                query["continue"] = token
-            version, answer = await self._on_kind("list", "GET", known, namespace, query=query)
-            page = decode(answer, Target("list", known.plural, namespace))
-            metadata = page.get("metadata") or {}
-            resource_version = resource_version or str(metadata.get("resourceVersion") or "")
-            for item in page.get("items") or []:
-                items.append({"apiVersion": version, "kind": kind} | item)  # list items come without them
-            token = str(metadata.get("continue") or "")
+            size = max(1, min(limit, most - len(items)))
+            page, token = await self._page(kind, namespace, labels, fields, size, token)
+            resource_version = resource_version or page.resource_version
+            items += page.items
             if not token or len(items) >= most:
                 # a server may ignore `limit`
                 return ObjectList(items[:most], resource_version, cut=bool(token) or len(items) > most)
 
+    async def _page(
+        self, kind: str, namespace: str, labels: str, fields: str, limit: int, token: str
+    ) -> tuple[ObjectList, str]:
+        """One page and the token of the next; an empty token ends the list."""
+        known = _kind(kind)
+        query = {"limit": str(limit)}
+        for name, value in (("labelSelector", labels), ("fieldSelector", fields), ("continue", token)):
+            if value:
+                query[name] = value
+        version, answer = await self._on_kind("list", "GET", known, namespace, query=query)
+        page = decode(answer, Target("list", known.plural, namespace))
+        metadata = page.get("metadata") or {}
+        # list items come without them
+        items = [{"apiVersion": version, "kind": kind} | item for item in page.get("items") or []]
+        token = str(metadata.get("continue") or "")
+        return ObjectList(items, str(metadata.get("resourceVersion") or ""), cut=bool(token)), token
+
+    async def pages(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncGenerator[ObjectList, None]:
+        token = ""
+        while True:
+            page, token = await self._page(kind, namespace, labels, fields, limit, token)
+            yield page
+            if not token:
+                return
+
     async def watch(
-        self, kind: str, namespace: str = "", *, resource_version: str, timeout_seconds: int = 300
-    ) -> AsyncIterator[WatchEvent]:
+        self,
+        kind: str,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        timeout_seconds: int = 300,
+        fields: str = "",
+    ) -> AsyncGenerator[WatchEvent, None]:
         known = _kind(kind)
         target = Target("watch", known.plural, namespace if known.namespaced else "")
         query = {
@@ -231,6 +253,8 @@ class KubernetesCluster:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_seconds),
         }
+        if fields:
+            query["fieldSelector"] = fields
         versions = await self._versions(known)
         for position, version in enumerate(versions):
             path = self._path(version, known, namespace)
@@ -248,10 +272,12 @@ class KubernetesCluster:
     @staticmethod
     def _event(line: bytes, target: Target) -> WatchEvent:
         decoded = decode(line, target)
-        body = decoded.get("object") or {}
+        body = decoded.get("object")
+        if not isinstance(body, dict):
+            body = {}
         if decoded.get("type") == "ERROR":
-            code = int(body.get("code") or 500)
-            raise error_for(code, body, target, writing=False)
+            code = body.get("code")
+            raise error_for(code if isinstance(code, int) else 500, body, target, writing=False)
         return WatchEvent(str(decoded.get("type")), body)
 
     async def logs(

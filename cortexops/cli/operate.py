@@ -118,6 +118,7 @@ def investigate(
     context: Annotated[str | None, typer.Option(help="context in it")] = None,
     cluster: Annotated[str, typer.Option(help="name of the cluster")] = "default",
     prometheus: Annotated[str | None, typer.Option(help="URL of a Prometheus server")] = None,
+    loki: Annotated[str | None, typer.Option(help="URL of a Loki server")] = None,
     no_llm: Annotated[bool, typer.Option("--no-llm", help="without a model")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -137,21 +138,23 @@ def investigate(
         text = sys.stdin.read() if alert == "-" else Path(alert).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         fail(f"--alert {alert}: {error}", 2)
-    if prometheus is not None:
-        typer.echo("--prometheus: metrics are not collected by this version; going on without", err=True)
 
     async def work() -> dict[str, Any]:
         now = datetime.now(UTC)
         parsed = decode_file(text, source, cluster, now)
         for rejection in parsed.rejected:
             typer.echo(f"item {rejection.index}: {rejection.field}: {rejection.message}", err=True)
+        for ignored in parsed.ignored:
+            typer.echo(f"item {ignored.index}: ignored: {ignored.detail}", err=True)
         if not parsed.signals:
             fail("there is no signal in it that could be investigated", 2)
         client = await KubernetesCluster.connect(
             cluster, kubeconfig=str(kubeconfig) if kubeconfig else None, context=context
         )
         try:
-            return await investigate_payload(client, parsed.signals, now, propose)
+            return await investigate_payload(
+                client, parsed.signals, now, propose, prometheus=prometheus, loki=loki
+            )
         finally:
             await client.close()
 

@@ -50,6 +50,8 @@ class Kind(NamedTuple):
     versions: tuple[str, ...]
 
 
+_RBAC = "rbac.authorization.k8s.io/v1"
+_ADMISSION = "admissionregistration.k8s.io/v1"
 _TABLE = (
     Kind("Pod", "pods", True, ("v1",)),
     Kind("Service", "services", True, ("v1",)),
@@ -78,6 +80,14 @@ _TABLE = (
     Kind("NetworkPolicy", "networkpolicies", True, ("networking.k8s.io/v1",)),
     Kind("EndpointSlice", "endpointslices", True, ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")),
     Kind("Lease", "leases", True, ("coordination.k8s.io/v1",)),
+    Kind("PodMetrics", "pods", True, ("metrics.k8s.io/v1beta1",)),
+    Kind("StorageClass", "storageclasses", False, ("storage.k8s.io/v1",)),
+    Kind("Role", "roles", True, (_RBAC,)),
+    Kind("RoleBinding", "rolebindings", True, (_RBAC,)),
+    Kind("ClusterRole", "clusterroles", False, (_RBAC,)),
+    Kind("ClusterRoleBinding", "clusterrolebindings", False, (_RBAC,)),
+    Kind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False, (_ADMISSION,)),
+    Kind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", False, (_ADMISSION,)),
 )
 
 KINDS: dict[str, Kind] = {kind.kind: kind for kind in _TABLE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -18,10 +18,16 @@ class PatchType(StrEnum):
 
 
 class WatchEvent(NamedTuple):
-    """ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
+    """ADDED, MODIFIED, DELETED or BOOKMARK, and the object. Of a BOOKMARK only the version counts: nothing
+    that concerns this watch happened before it, so a watch may go on from there."""
 
     type: str
     object: JSON
+
+    @property
+    def version(self) -> str:
+        """The version to go on from once this event is dealt with; empty when the server sent none."""
+        return str((self.object.get("metadata") or {}).get("resourceVersion") or "")
 
 
 class ObjectList(NamedTuple):
@@ -65,10 +71,30 @@ class ReadableCluster(Protocol):
         """All objects, page by page of `limit`, at most `most`; an empty namespace means all of them."""
         ...
 
+    def pages(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncGenerator[ObjectList, None]:
+        """All objects however many, one page held at a time; `cut` says that more follow.
+
+        Every page shows the same moment, whose version is each page's. Raises `Conflict` when that moment
+        was compacted away meanwhile (410): what was read is then no complete list.
+        """
+        ...
+
     def watch(
-        self, kind: str, namespace: str = "", *, resource_version: str, timeout_seconds: int = 300
-    ) -> AsyncIterator[WatchEvent]:
-        """Changes after `resource_version` until the time-out. Raises `Conflict` when it is too old (410)."""
+        self,
+        kind: str,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        timeout_seconds: int = 300,
+        fields: str = "",
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Changes after `resource_version`, with bookmarks, until the time-out (seconds).
+
+        Raises `Conflict` when the version is too old (410), and `TemporaryError` when the server breaks off,
+        or keeps silent for longer than it was asked to serve the watch.
+        """
         ...
 
     async def logs(

@@ -5,7 +5,3 @@ says, and answers with an empty value instead of raising: an investigation works
 """
 
 from __future__ import annotations
-
-from cortexops.domain.kubernetes import kinds as _kinds  # makes the kinds known
-
-__all__ = ["_kinds"]
