@@ -135,11 +135,11 @@ class Correlator:
             if number not in self._partitions and number not in shared.release:
                 # ours by the books, but we could not open it: let it be taken anew
                 await self._store.release(Lease(stream.identity, number, -1, 0, (), {}), self.name)
-        for number in shared.release:
-            if (partition := self._partitions.get(number)) is not None:
-                await partition.drain(_GOODBYE)
-                await self._close(number)
-                await self._store.release(partition.lease, self.name)
+        leaving = [self._partitions[number] for number in shared.release if number in self._partitions]
+        await asyncio.gather(*(partition.drain(_GOODBYE) for partition in leaving))
+        for partition in leaving:
+            await self._close(partition.lease.partition)
+            await self._store.release(partition.lease, self.name)
         PARTITIONS_OWNED.set(len(self._partitions))
 
     async def _open(self, lease: Lease) -> None:

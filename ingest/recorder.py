@@ -163,7 +163,7 @@ class Recorder:
         if place is None:
             EVENTS_INGESTED.labels(_UNKNOWN, _UNKNOWN).inc(signals)  # nobody has counted them before
             return
-        expected = self._places.pop(place.publisher, (0, 0))
+        expected = self._places.get(place.publisher, (0, 0))
         if place.message > expected[0] and not self._lease.settled(envelope.sequence):
             if self._stream.first <= self._position + 1:
                 self._stream = await self._bus.stream()
@@ -174,6 +174,7 @@ class Recorder:
                 )
                 SIGNALS_DROPPED.inc(missing)
                 _log.error("the stream discarded signals at its limit before they were read", number=missing)
+        self._places.pop(place.publisher, None)  # the latest stand last
         self._places[place.publisher] = (
             max(expected[0], place.message + 1),
             max(expected[1], place.signal + signals),

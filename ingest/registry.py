@@ -19,6 +19,7 @@ from ingest.surroundings import SurroundingsReader
 
 _REFRESH = 10.0  # seconds
 _UNSEEN = 60.0  # seconds for which our own word counts while the database shows no such incident
+_MOST_PODS = 20_000  # of a cluster, whose node their labels told
 _MOST_SIGNS = 2_000  # of one trouble; a storm has few sorts of signs but may have many pods
 
 
@@ -48,8 +49,8 @@ class Registry:
         self._pending[key] += 1
 
     def _note_node(self, sighting: Sighting) -> None:
-        if sighting.node:
-            resource = sighting.resource
+        resource = sighting.resource
+        if sighting.node and len(self._nodes[resource.cluster]) < _MOST_PODS:
             self._nodes[resource.cluster][f"{resource.namespace}/{resource.name}"] = sighting.node
 
     def delivered(self, key: str) -> None:
