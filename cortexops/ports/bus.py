@@ -94,8 +94,9 @@ class SignalBus(SignalSink, Protocol):
     async def stream(self) -> StreamState: ...
 
     async def read(self, partition: int, *, epoch: int, after: int) -> PartitionReader:
-        """Read the partition from behind position `after`, or from behind what an earlier epoch's reader has
-        reported done, if that is further. All other readers of it are cut off."""
+        """Read the partition from behind position `after`. All other readers of it are cut off. Where one of
+        this or a later epoch is there, the database was restored to an earlier state: then reading begins
+        behind what that one has reported done, if it is further."""
         ...
 
     async def backlog(self, partitions: int) -> dict[int, int]:

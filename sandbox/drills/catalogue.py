@@ -11,6 +11,7 @@ from cortexops.domain.incident import IncidentState
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON
 from sandbox.cluster.faults import Fault
+from sandbox.drills import storming
 from sandbox.drills.stage import Stage
 
 _OOM = "oom-after-release"
@@ -243,6 +244,7 @@ async def fix_fails(stage: Stage) -> None:
 
 
 DRILLS: dict[str, Drill] = {
+    "storm": Drill("100,000 signals while everything is killed", storming.storm, storming.OVERRIDES),
     "bus-killed": Drill("kill -9 of NATS while alerts arrive", bus_killed, {}),
     "correlator-killed": Drill(
         "kill -9 of the correlator holding a group",

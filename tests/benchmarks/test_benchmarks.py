@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 def test_the_quick_rows_are_measured() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "correlator", "investigation"],
+        [sys.executable, "-m", "benchmarks", "--quick", "correlator", "gateway", "investigation"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -22,4 +22,5 @@ def test_the_quick_rows_are_measured() -> None:
         check=False,
     )
     assert "correlator against bare" in done.stdout, done.stderr
+    assert "10 incidents: until all is settled" in done.stdout
     assert "API requests" in done.stdout

@@ -92,7 +92,7 @@ async def test_an_absent_temporal_is_a_temporary_error() -> None:
 
 def test_batches_are_bounded_in_number_and_size() -> None:
     many = [signal(f"A{n}") for n in range(450)]
-    assert [len(batch.signals) for batch in batches(many)] == [100, 100, 100, 100, 50]
+    assert [len(batch.signals) for batch in batches(many)] == [32] * 14 + [2]
     heavy = [signal(f"A{n}", labels={"x": "y" * 200_000}) for n in range(5)]
     assert [len(batch.signals) for batch in batches(heavy)] == [2, 2, 1]
     with pytest.raises(PermanentError):

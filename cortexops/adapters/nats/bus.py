@@ -75,11 +75,13 @@ class JetStreamBus:
         return StreamState(f"{self._settings.stream}@{made}", info.state.first_seq, info.state.last_seq)
 
     async def read(self, partition: int, *, epoch: int, after: int) -> JetStreamReader:
-        """Removes all other consumers of the partition. One of a later epoch can only be from before the
-        database was restored to an earlier state: what it had done is done."""
+        """Removes all other consumers of the partition. One of the same or a later epoch can only be from
+        before the database was restored to an earlier state: what it had done is done. The books alone say
+        what earlier ones had done."""
         jetstream = self._connection.client.jetstream()
         others = [info for info in await self._consumers() if _partition(info) == partition]
-        done = max([info.ack_floor.stream_seq for info in others if info.ack_floor is not None], default=0)
+        later = [info for info in others if _epoch(info) >= epoch and info.ack_floor is not None]
+        done = max([info.ack_floor.stream_seq for info in later if info.ack_floor], default=0)
         for info in others:
             try:
                 await jetstream.delete_consumer(self._settings.stream, info.name)
@@ -112,6 +114,11 @@ class JetStreamBus:
                 left = (info.num_pending or 0) + (info.num_ack_pending or 0)
                 newest[named[0]] = max(newest.get(named[0], (-1, 0)), (named[1], left))
         return {partition: left for partition, (_, left) in newest.items()}
+
+
+def _epoch(info: ConsumerInfo) -> int:
+    named = parse_consumer(info.name)
+    return named[1] if named is not None else 0
 
 
 def _partition(info: ConsumerInfo) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 
 from nats.aio.msg import Msg
@@ -74,10 +75,10 @@ class JetStreamReader:
         await self._connection.ensure()
         stream, jetstream = self._connection.settings.stream, self._connection.client.jetstream()
         try:
-            try:
-                await jetstream.consumer_info(stream, self._name)
-            except NotFoundError:
-                await jetstream.add_consumer(stream, self._config())
+            with suppress(NotFoundError):
+                await jetstream.delete_consumer(stream, self._name)
+            await jetstream.add_consumer(stream, self._config())
+            self._tokens.clear()  # of the consumer before
             if self._subscription is None:
                 self._inbox = self._connection.client.new_inbox()
                 self._subscription = await self._connection.client.subscribe(
@@ -126,7 +127,7 @@ class JetStreamReader:
     def _on_status(self, headers: dict[str, str]) -> None:
         """A pull request ended: expired or satisfied (408, 404, 409 size), or the consumer is gone."""
         status, description = headers.get("Status", ""), headers.get("Description", "").lower()
-        if status.startswith(("408", "404")) or "max" in description:
+        if status.startswith(("408", "404")) or "max" in description or "batch completed" in description:
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", "0") or 0))
         elif not status.startswith("100"):
             self._asked = 0
