@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from console import analytics
+from console import analytics, silences
 from console.desk import Desk, desk_of
 from console.reading import (
     approval_json,
@@ -22,6 +22,7 @@ from console.reading import (
     incident_of,
     timeline,
 )
+from cortexops.adapters.held import went_into
 from cortexops.domain.approval import ApprovalState, Decision, Person
 from cortexops.domain.audit import AuditEntry, AuditEvent, AuditType
 from cortexops.domain.errors import NotFound
@@ -30,6 +31,7 @@ from cortexops.domain.postmortem import Postmortem, PostmortemState
 from cortexops.domain.signal import Severity
 
 router = APIRouter(prefix="/api/v1")
+router.include_router(silences.router)
 Most = Annotated[int, Query(ge=1, le=500, alias="limit")]
 
 
@@ -71,6 +73,7 @@ async def incident(request: Request, incident_id: str) -> dict[str, Any]:
         diagnosis["summary"] = known.diagnosis.summary if known.diagnosis else ""
     return {
         "incident": incident_json(known.incident, desk.clock()),
+        "merged_into_id": await went_into(desk.store, known.incident),
         "diagnosis": diagnosis,
         "ledger": [row.model_dump(mode="json") for row in known.ledger],
         "approvals": [approval_json(record, desk.clock()) for record in known.approvals],

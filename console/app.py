@@ -12,8 +12,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import api, operations, pages, slack
-from console.desk import Components, Desk, Votes
+from console import api, operations, pages, silences, slack
+from console.desk import Components, Desk, Silencing, Votes
 from console.errors import error_response
 from console.guard import Guard
 from console.identity import Gate, Sessions
@@ -34,10 +34,12 @@ def create_console(
     store: Store,
     votes: Votes,
     components: Components,
+    silencing: Silencing,
     *,
     clock: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """The application. `votes` takes the votes to the workflows; `components` tells each part's health.
+    """The application. `votes` takes the votes to the workflows; `components` tells each part's health,
+    `silencing` adds and lifts silences.
 
     Reading is open only on loopback with nobody configured; acting needs a person always.
     """
@@ -45,7 +47,7 @@ def create_console(
     local = is_loopback(settings.console.host)
     open_reads = local and not people.with_tokens
     gate = Gate(people, Sessions(clock), open_reads=open_reads)
-    desk = Desk(settings, store, votes, gate, components, clock)
+    desk = Desk(settings, store, votes, gate, components, silencing, clock)
     buttons = slack.Buttons(desk)
 
     @asynccontextmanager
@@ -62,7 +64,7 @@ def create_console(
         lifespan=lifespan,
     )
     app.state.desk, app.state.gate, app.state.buttons = desk, gate, buttons
-    for part in (api.router, operations.router, slack.router, pages.router):
+    for part in (api.router, operations.router, slack.router, silences.pages, pages.router):
         app.include_router(part)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.add_middleware(Guard, gate=gate, local_only=open_reads)

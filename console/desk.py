@@ -10,8 +10,10 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 
 from console.identity import Gate
+from cortexops.adapters.held import Lifted
 from cortexops.contracts.incident import VoteResult
 from cortexops.domain.approval import Decision, Person
+from cortexops.domain.silence import Silence
 from cortexops.ports.store import Store
 from cortexops.settings import Settings
 
@@ -27,6 +29,14 @@ class Votes(Protocol):
     ) -> VoteResult: ...
 
 
+class Silencing(Protocol):
+    """What adds and lifts silences (`cortexops.adapters.held.Silencing`)."""
+
+    async def add(self, silence: Silence, now: datetime, *, via: str) -> Silence: ...
+
+    async def lift(self, silence_id: str, actor: str, now: datetime, *, via: str) -> Lifted: ...
+
+
 @dataclass(frozen=True)
 class Desk:
     settings: Settings
@@ -34,6 +44,7 @@ class Desk:
     votes: Votes
     gate: Gate
     components: Components
+    silencing: Silencing
     clock: Callable[[], datetime]
 
 

@@ -16,7 +16,7 @@ from cortexops.domain.approval import VoteRefusal
 from cortexops.domain.errors import Conflict, CortexError, Forbidden, InvalidInput, NotFound, TemporaryError
 from cortexops.domain.people import VoteNotCounted
 
-_IDENTITY_FIELDS = {"approver", "person", "user", "actor", "identity", "roles", "name"}
+_IDENTITY_FIELDS = {"approver", "person", "user", "actor", "identity", "roles", "name", "created_by"}
 _FORBIDDEN_VOTES = {VoteRefusal.WRONG_ROLE, VoteRefusal.PROPOSER, VoteRefusal.ANONYMOUS}
 
 

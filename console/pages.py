@@ -22,6 +22,7 @@ from console.reading import (
     timeline,
 )
 from console.rendering import offset, render
+from cortexops.adapters.held import went_into
 from cortexops.domain.approval import ApprovalState, Decision
 from cortexops.domain.errors import Forbidden, InvalidInput
 from cortexops.domain.incident import IncidentState
@@ -95,6 +96,7 @@ async def _incident_page(
         "incident.html",
         {
             "incident": known.incident,
+            "into": await went_into(desk.store, known.incident),
             "diagnosis": diagnosis,
             "cause": diagnosis.cause if diagnosis else None,
             "others": other_hypotheses(diagnosis),

@@ -97,14 +97,18 @@ async def console(wiring: Wiring, components: Components, urls: dict[str, str]) 
     from activities.delivery import Delivery
     from activities.notifiers import build_notifiers
     from console.app import create_console
+    from cortexops.adapters.held import Silencing
     from cortexops.adapters.votes import VoteBox
 
     settings = wiring.settings
     store = await wiring.store()
     votes = VoteBox(await wiring.temporal(), store)
+    silencing = Silencing(store, wiring.temporal)
     parts: Parts = [
         HttpServer(
-            create_console(settings, store, votes, components), settings.console.host, settings.console.port
+            create_console(settings, store, votes, components, silencing),
+            settings.console.host,
+            settings.console.port,
         )
     ]
     parts.append(Figures(store, settings.slo))

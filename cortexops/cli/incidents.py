@@ -8,8 +8,32 @@ from typing import Annotated, Any
 import typer
 
 from cortexops.cli.common import FINDING, Output, OutputOption, emit, found, open_store, run, table
+from cortexops.domain.incident import Incident
+from cortexops.domain.parked import printable
 
 app = typer.Typer(no_args_is_help=True, help="List and show incidents.")
+
+
+_MOST_LINKED = 20
+
+
+def _held(incident: Incident, now: datetime) -> str:
+    """Until when a silence holds it; empty when none does."""
+    if incident.state.final or incident.held_until is None or incident.held_until <= now:
+        return ""
+    return f"{incident.held_until:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _marks(incident: Incident, now: datetime) -> str:
+    """What is special about it, in a word each."""
+    marks = {
+        "held": bool(_held(incident, now)),
+        "merged": bool(incident.merged_into),
+        "flapping": incident.flapping,
+        "drill": incident.drill,
+        f"+{len(incident.linked)} objects": bool(incident.linked),
+    }
+    return ", ".join(mark for mark, given in marks.items() if given)
 
 
 def _age(seconds: float) -> str:
@@ -41,6 +65,7 @@ def list_(
             str(i.risk_score),
             _age((now - i.detected_at).total_seconds()),
             str(i.resource),
+            _marks(i, now),
         ]
         for i in incidents
     ]
@@ -48,7 +73,7 @@ def list_(
     emit(
         output,
         data,
-        lambda: table(["NAME", "SEVERITY", "STATE", "RISK", "AGE", "OBJECT"], rows, "no incidents"),
+        lambda: table(["NAME", "SEVERITY", "STATE", "RISK", "AGE", "OBJECT", ""], rows, "no incidents"),
     )
 
 
@@ -56,13 +81,16 @@ def list_(
 def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
     """One incident: state, cause, evidence, what was changed, and how it ended."""
 
-    async def work() -> tuple[Any, Any, list[Any], list[Any]]:
+    from cortexops.adapters.held import went_into
+
+    async def work() -> tuple[Incident, Any, list[Any], list[Any], str]:
         async with open_store() as store:
             incident = found(await store.incident(incident_id), incident_id)
             rows = await store.rows_of(incident_id)
-            return incident, await store.diagnosis(incident_id), rows, await store.signals_of(incident_id)
+            diagnosis, into = await store.diagnosis(incident_id), await went_into(store, incident)
+            return incident, diagnosis, rows, await store.signals_of(incident_id), into
 
-    incident, diagnosis, ledger, signals = run(work())
+    incident, diagnosis, ledger, signals, into = run(work())
 
     def text() -> None:
         typer.echo(f"{incident.id}  {incident.state} ({incident.reason})  {incident.title}")
@@ -70,6 +98,8 @@ def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
             f"  severity {incident.severity}, risk {incident.risk_score}, attempts {incident.attempts}, "
             f"{incident.signal_count} signals, detected {incident.detected_at:%Y-%m-%d %H:%M:%S} UTC"
         )
+        for line in _standing(incident, into, datetime.now(UTC)):
+            typer.echo(f"  {line}")
         if diagnosis is not None:
             typer.echo(f"\n{diagnosis.summary}")
             for fact in diagnosis.evidence:
@@ -83,11 +113,31 @@ def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
 
     data = {
         "incident": incident.model_dump(mode="json"),
+        "merged_into_id": into,
         "diagnosis": diagnosis.model_dump(mode="json") if diagnosis else None,
         "ledger": [row.model_dump(mode="json") for row in ledger],
         "signals": [signal.model_dump(mode="json") for signal in signals],
     }
     emit(output, data, text)
+
+
+def _standing(incident: Incident, into: str, now: datetime) -> list[str]:
+    """Whether it is held, part of another one, about more than one object, flapping, or a drill."""
+    lines = []
+    if until := _held(incident, now):
+        lines.append(f"held until {until}{f' by {incident.held_by}' if incident.held_by else ''}")
+    if incident.merged_into:
+        lines.append(f"merged into {into or incident.merged_into}")
+    if incident.linked:
+        lines.append(f"linked objects ({len(incident.linked)}):")
+        lines += [f"  {resource}" for resource in incident.linked[:_MOST_LINKED]]
+        if len(incident.linked) > _MOST_LINKED:
+            lines.append(f"  and {len(incident.linked) - _MOST_LINKED} more")
+    if incident.flapping:
+        lines.append("flapping: it came back too often lately to be acted upon")
+    if incident.drill:
+        lines.append("drill")
+    return [printable(line) for line in lines]
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import cortexops
-from cortexops.cli import approvals, audit, incidents, operate, parked, policy, signals
+from cortexops.cli import approvals, audit, incidents, operate, parked, policy, signals, silences
 
 app = typer.Typer(
     name="cortexops",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(signals.app, name="signals")
 app.add_typer(parked.app, name="parked")
+app.add_typer(silences.app, name="silences")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+from temporalio.client import Client
 
 from console.app import create_console
+from cortexops.adapters.held import Silencing
 from cortexops.contracts.incident import VoteResult
 from cortexops.domain.approval import Decision, Person, Vote, VoteRefusal, refuse, tally
-from cortexops.domain.errors import CortexError
+from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.people import VoteNotCounted
 from cortexops.ports.store import Store
 from cortexops.settings import Settings
@@ -97,16 +100,23 @@ class FakeVotes:
         return result
 
 
+async def _no_temporal() -> Client:
+    raise TemporaryError("Temporal does not answer")
+
+
 class World:
     """Console, store, clock and votes of one test."""
 
-    def __init__(self, store: Store, **settings: Any) -> None:
+    def __init__(
+        self, store: Store, *, connect: Callable[[], Awaitable[Client]] | None = None, **settings: Any
+    ) -> None:
         self.store = store
         self.clock = Clock()
         self.votes = FakeVotes(store, self.clock)
         self.components: dict[str, str | None] = {"postgres": None, "temporal": None}
         self.settings = Settings(**{"people": PEOPLE, **settings})
-        self.app = create_console(self.settings, store, self.votes, self._health, clock=self.clock)
+        silencing = Silencing(store, connect or _no_temporal)
+        self.app = create_console(self.settings, store, self.votes, self._health, silencing, clock=self.clock)
 
     async def _health(self) -> dict[str, str | None]:
         return self.components

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import uvicorn
 from cortexops.domain.audit import AuditType
 from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.signal import Severity
-from tests.console.support import World
+from tests.console.support import ANA, World
 from tests.console.test_pages import HOSTILE
 from tests.support.browser import CHROMIUM, Page, browser
 from tests.support.case import ANA_TOKEN, START, an_incident, end_case, entry, open_case, ref
@@ -169,3 +169,22 @@ async def test_hostile_text_runs_nothing_in_a_real_browser(world: World, tmp_pat
         assert "<script>alert(1)" in await page.evaluate("document.querySelector('h1').textContent")
         assert not [e for e in page.events if e.get("method") == "Page.javascriptDialogOpening"]
         assert complaints(page) == []
+
+
+async def test_a_person_lifts_a_silence_on_the_page(world: World, tmp_path: Path) -> None:
+    world.clock.now = datetime.now(UTC)  # the database's clock says which silences have ended
+    async with world.client(**ANA) as client:
+        body = {"reason": HOSTILE, "matcher": {"namespace": "shop", "name": "n" * 200}, "minutes": 30}
+        assert (await client.post("/api/v1/silences", json=body)).status_code == 201
+    async with served(world) as base, browser(tmp_path) as page:
+        await sign_in(page, base, "/silences")
+        folder = pictures(tmp_path)
+        for name, width in (("desktop", 1280), ("narrow", 390)):
+            await page.look(width=width, height=844)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            await page.screenshot(folder / f"silences-{name}.png")
+        assert await page.evaluate("document.querySelectorAll('img[src=x], [onfocus]').length") == 0
+        await page.click("td button.quiet")
+        await page.until("document.body.innerText.includes('Nothing is silenced.')")
+        assert complaints(page) == []
+    assert await world.store.silences() == []

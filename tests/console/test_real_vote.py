@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 
 from activities.records import RecordActivities
 from console.app import create_console
+from cortexops.adapters.held import Silencing
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.adapters.votes import VoteBox
 from cortexops.contracts.incident import (
@@ -108,7 +109,12 @@ async def test_two_people_approve_over_http_and_the_workflow_goes_on(
     async def healthy() -> dict[str, str | None]:
         return {}
 
-    app = create_console(Settings(people=PEOPLE), store, VoteBox(temporal, store), healthy)
+    async def connected() -> Client:
+        return temporal
+
+    app = create_console(
+        Settings(people=PEOPLE), store, VoteBox(temporal, store), healthy, Silencing(store, connected)
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=BASE) as client:
         asked: list[dict[str, Any]] = []
         for _ in range(300):
