@@ -1,32 +1,38 @@
-"""Watches a cluster for Warning events, troubled pods and nodes that are not ready.
+"""Watches clusters for Warning events, troubled pods and nodes that are not ready, and for their recovery.
 
-One list, then a watch from its version; a watch that ends goes on from the last version seen, and one that is
-too old (410) begins with a list again. Seeing the same trouble twice is harmless: its id is the same.
+Of each kind one list, page by page, then a watch from its version. A watch that ends goes on from the last
+version that was dealt with: an event's or a bookmark's. One that is too old (410) begins with a list again, and
+what is missing from that list was deleted meanwhile. So nothing is skipped; and nothing is told twice, because
+the same trouble has the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from cortexops.domain.errors import Conflict, InvalidInput, PermanentError, TemporaryError
 from cortexops.domain.resource import JSON
 from cortexops.domain.signal import Signal
 from cortexops.ports.bus import SignalSink
-from cortexops.ports.cluster import ReadableCluster
+from cortexops.ports.cluster import ReadableCluster, WatchEvent
 from cortexops.telemetry import get_logger
-from ingest.accept import accept
-from ingest.sources.kubernetes import GRACE, object_signals, waits_for_grace
+from ingest.sources.kubernetes import GRACE
+from ingest.tasks import end
+from ingest.watch_batches import batches
+from ingest.watch_outbox import Outbox
+from ingest.watch_state import WatchState
 
 KINDS = ("Event", "Pod", "Node")
+_FIELDS = {"Event": "type=Warning"}
 _WATCH_SECONDS = 300
+_PAGE = 500
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _LASTED = 5.0  # seconds after which a watch counts as having worked
-_REMEMBERED = 20_000  # ids
-_MOST_WAITING = 10_000  # pods that may still become worth a signal
 
 _log = get_logger(__name__)
 
@@ -35,16 +41,24 @@ class KubernetesWatcher:
     """One cluster's own signals. `start` returns at once; the cluster may be away."""
 
     def __init__(
-        self, cluster: ReadableCluster, bus: SignalSink, *, grace: timedelta = GRACE, tick: float = 5.0
+        self,
+        cluster: ReadableCluster,
+        bus: SignalSink,
+        *,
+        grace: timedelta = GRACE,
+        tick: float = 5.0,
+        watch_seconds: int = _WATCH_SECONDS,
     ) -> None:
-        """`grace`: how long a pod may be unready; `tick`: seconds between looks at those that are."""
+        """`grace`: how long a pod may be unready, and must be well to count as mended; `tick`: seconds
+        between looks at what time alone changes; `watch_seconds`: how long one watch is asked to last, which
+        bounds how long a server that has gone without a word goes unnoticed."""
         self._cluster = cluster
-        self._bus = bus
-        self._grace = grace
         self._tick = tick
-        self._sent: OrderedDict[str, None] = OrderedDict()
-        self._unready: OrderedDict[str, JSON] = OrderedDict()
-        self._problems: dict[str, str] = {}
+        self._watch_seconds = watch_seconds
+        self._outbox = Outbox(bus)
+        self._state = WatchState(cluster.name, grace)
+        self._listed: set[str] = set()
+        self._problems: dict[str, str] = {kind: f"{kind}: not listed yet" for kind in KINDS}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -52,99 +66,149 @@ class KubernetesWatcher:
         self._tasks.append(asyncio.create_task(self._look_again(), name="watch-grace"))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks = []
 
     def healthy(self) -> str | None:
-        """None when every kind is being watched, else the first problem."""
+        """None when every kind is being watched and the bus takes signals, else the first problem."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 return f"{task.get_name()} has ended"
-        return next(iter(self._problems.values()), None)
+        return self._outbox.problem or next(iter(self._problems.values()), None)
 
     async def _follow(self, kind: str) -> None:
         version = ""
         pause = _FIRST_PAUSE
         while True:
             began = time.monotonic()
+            delay = 0.0
             try:
                 if not version:
                     version = await self._list(kind)
-                    pause = _FIRST_PAUSE
                 self._problems.pop(kind, None)
-                watch = self._cluster.watch(kind, resource_version=version, timeout_seconds=_WATCH_SECONDS)
-                async for event in watch:
-                    metadata = event.object.get("metadata") or {}
-                    if event.type in {"ADDED", "MODIFIED"}:
-                        await self._see({"kind": kind, **event.object})
-                    elif event.type == "DELETED":
-                        self._unready.pop(str(metadata.get("uid")), None)
-                    version = str(metadata.get("resourceVersion") or version)
-                    pause = _FIRST_PAUSE
-            except Conflict:  # too old: everything may have changed since
+                async with aclosing(self._watch(kind, version)) as watch:
+                    async for batch in watch:
+                        await self._take(kind, batch)
+                        version = next((e.version for e in reversed(batch) if e.version), version)
+                        pause = _FIRST_PAUSE
+            except Conflict as error:  # too old: everything may have changed since
+                _log.info("watch begins anew", cluster=self._cluster.name, kind=kind, reason=str(error))
                 version = ""
-                continue
             except (TemporaryError, PermanentError) as error:
                 self._problems[kind] = f"{kind}: {error}"
                 _log.warning("watch broken", cluster=self._cluster.name, kind=kind, error=str(error))
                 if isinstance(error, PermanentError):
                     version = ""
                     pause = _LONGEST_PAUSE
+                else:
+                    delay = error.delay.total_seconds()
             if time.monotonic() - began > _LASTED:
                 pause = _FIRST_PAUSE
             # A watch that ends at once must not become a busy loop either.
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(max(pause, delay), _LONGEST_PAUSE))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _list(self, kind: str) -> str:
-        fields = "type=Warning" if kind == "Event" else ""
-        listed = await self._cluster.list(kind, fields=fields)
-        if kind == "Pod":
-            self._unready.clear()
-        for item in listed.items:
-            await self._see({"kind": kind, **item})
-        return listed.resource_version
+    def _watch(self, kind: str, version: str) -> AsyncGenerator[list[WatchEvent], None]:
+        return batches(
+            self._cluster.watch(
+                kind,
+                resource_version=version,
+                timeout_seconds=self._watch_seconds,
+                fields=_FIELDS.get(kind, ""),
+            )
+        )
 
-    async def _see(self, item: JSON) -> None:
-        """Publish what the object complains of; while the bus is away, wait: nothing is skipped."""
+    async def _list(self, kind: str) -> str:
+        """See all objects, one page at a time; the version to watch from. Raises as `pages` does."""
+        first = kind not in self._listed
+        missing = self._state.uids(kind)
+        version = ""
+        async with aclosing(self._cluster.pages(kind, fields=_FIELDS.get(kind, ""), limit=_PAGE)) as pages:
+            async for page in pages:
+                version = page.resource_version
+                missing.difference_update(_uid(item) for item in page.items)
+                now = datetime.now(UTC)
+                await self._outbox.send(self._seen(kind, page.items, now, first=first))
+        self._listed.add(kind)
         now = datetime.now(UTC)
-        if item["kind"] == "Pod":
-            uid = str((item.get("metadata") or {}).get("uid"))
-            self._unready.pop(uid, None)
-            if waits_for_grace(item):
-                self._unready[uid] = item
-                if len(self._unready) > _MOST_WAITING:
-                    self._unready.popitem(last=False)
+        for uid in missing:
+            await self._outbox.send(self._state.gone({"metadata": {"uid": uid}}, now))
+        return version
+
+    async def _take(self, kind: str, batch: list[WatchEvent]) -> None:
+        """Tell what a batch amounts to, in one message; while the bus is away, wait: nothing is skipped."""
+        now = datetime.now(UTC)
+        told: list[Signal] = []
+        for event in batch:
+            if event.type in {"ADDED", "MODIFIED"}:
+                told += self._seen(kind, [event.object], now)
+            elif event.type == "DELETED" and kind != "Event":
+                told += self._gone(event.object, now)
+        await self._outbox.send(told)
+
+    def _seen(self, kind: str, items: Iterable[JSON], now: datetime, *, first: bool = False) -> list[Signal]:
+        told: list[Signal] = []
+        for item in items:
+            try:
+                told += self._state.see({**item, "kind": kind}, now, first=first)
+            except InvalidInput as error:
+                _log.info("object not understood", cluster=self._cluster.name, error=str(error))
+        return told
+
+    def _gone(self, item: JSON, now: datetime) -> list[Signal]:
         try:
-            signals = object_signals(item, self._cluster.name, now, grace=self._grace)
+            return self._state.gone(item, now)
         except InvalidInput as error:
             _log.info("object not understood", cluster=self._cluster.name, error=str(error))
-            return
-        fresh = [signal for signal in signals if signal.id not in self._sent]
-        if fresh:
-            await self._publish(fresh)
-
-    async def _publish(self, signals: list[Signal]) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                await accept(self._bus, signals)
-                break
-            except TemporaryError as error:
-                self._problems["bus"] = f"bus: {error}"
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-        self._problems.pop("bus", None)
-        for signal in signals:
-            self._sent[signal.id] = None
-        while len(self._sent) > _REMEMBERED:
-            self._sent.popitem(last=False)
+            return self._state.gone({"metadata": {"uid": _uid(item)}}, now)
 
     async def _look_again(self) -> None:
-        """Pods that stay unready send no news of it; time alone makes them worth a signal."""
+        """Pods that stay unready, or stay well, send no news of it; time alone makes it worth a signal."""
         while True:
             await asyncio.sleep(self._tick)
-            for item in list(self._unready.values()):
-                await self._see(item)
+            try:
+                await self._outbox.send(self._state.due(datetime.now(UTC)))
+                self._problems.pop("grace", None)
+            except PermanentError as error:
+                self._problems["grace"] = f"signals refused: {error}"
+                _log.error("signals refused", cluster=self._cluster.name, error=str(error))
+
+
+def _uid(item: JSON) -> str:
+    return str((item.get("metadata") or {}).get("uid"))
+
+
+class Watchers:
+    """All clusters that are watched, each by itself: one that is slow or dead delays no other."""
+
+    def __init__(
+        self,
+        clusters: Mapping[str, ReadableCluster],
+        bus: SignalSink,
+        *,
+        grace: timedelta = GRACE,
+        tick: float = 5.0,
+        watch_seconds: int = _WATCH_SECONDS,
+    ) -> None:
+        """`clusters` by name; the options are those of `KubernetesWatcher`."""
+        self._watchers = {
+            name: KubernetesWatcher(cluster, bus, grace=grace, tick=tick, watch_seconds=watch_seconds)
+            for name, cluster in clusters.items()
+        }
+
+    async def start(self) -> None:
+        """Returns at once, whatever state the clusters are in."""
+        for watcher in self._watchers.values():
+            await watcher.start()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(watcher.stop() for watcher in self._watchers.values()))
+
+    def health(self) -> dict[str, str | None]:
+        """By cluster: None when it is being watched, else what is wrong."""
+        return {name: watcher.healthy() for name, watcher in self._watchers.items()}
+
+    def healthy(self) -> str | None:
+        """None when all are well, else the problems of those that are not, by name."""
+        ill = [f"{name}: {problem}" for name, problem in self.health().items() if problem is not None]
+        return "; ".join(ill) or None

@@ -42,17 +42,15 @@ Role = Callable[[Wiring, Components, dict[str, str]], Awaitable[Parts]]
 async def gateway(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
     """Takes signals from senders and from the clusters' own events."""
     from ingest.app import create_gateway
-    from ingest.watcher import KubernetesWatcher
+    from ingest.watcher import Watchers
 
     settings = wiring.settings
     bus = await wiring.bus()
     readers = await wiring.readers()
-    watchers = [
-        KubernetesWatcher(readers[cluster.name], bus) for cluster in settings.clusters if cluster.watch
-    ]
+    watched = {cluster.name: readers[cluster.name] for cluster in settings.clusters if cluster.watch}
     return [
         HttpServer(create_gateway(settings, bus), settings.gateway.host, settings.gateway.port),
-        *watchers,
+        Watchers(watched, bus),
     ]
 
 

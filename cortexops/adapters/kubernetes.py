@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
-from cortexops.adapters.kubernetes_errors import Target, error_for, unserved
+from cortexops.adapters.kubernetes_errors import Target, unserved
 from cortexops.adapters.kubernetes_transport import Transport, UnservedPath, decode
+from cortexops.adapters.kubernetes_watch import watch_event
 from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TemporaryError
 from cortexops.domain.resource import JSON, KINDS, Kind
 from cortexops.ports.cluster import ObjectList, PatchType, WatchEvent
@@ -263,22 +264,11 @@ class KubernetesCluster:
                 async with aclosing(lines):
                     async for line in lines:
                         if line.strip():
-                            yield self._event(line, target)
+                            yield watch_event(line, target)
                 return
             except UnservedPath:
                 if position + 1 == len(versions):
                     raise unserved(kind) from None
-
-    @staticmethod
-    def _event(line: bytes, target: Target) -> WatchEvent:
-        decoded = decode(line, target)
-        body = decoded.get("object")
-        if not isinstance(body, dict):
-            body = {}
-        if decoded.get("type") == "ERROR":
-            code = body.get("code")
-            raise error_for(code if isinstance(code, int) else 500, body, target, writing=False)
-        return WatchEvent(str(decoded.get("type")), body)
 
     async def logs(
         self,

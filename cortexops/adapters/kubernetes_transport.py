@@ -108,10 +108,13 @@ class Transport:
                 ) as response:
                     if response.status < 400:
                         self._open.add(response)
+                        transport = response.connection.transport if response.connection else None
                         try:
                             yield response
                         finally:
                             self._open.discard(response)
+                            if transport is not None and not response.content.at_eof():
+                                transport.abort()  # left early: nobody waits for the farewell of a watch
                         return
                     body = await response.read()
             except TimeoutError:

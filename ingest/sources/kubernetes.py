@@ -43,6 +43,13 @@ class Trouble(NamedTuple):
     severity: Severity
 
 
+class Complaint(NamedTuple):
+    """What an object complains of, and from when on that is worth a signal if nothing changes until then."""
+
+    signal: Signal
+    due: datetime
+
+
 _IMAGE = Trouble("ImagePullBackOff", SignalType.IMAGE_PULL, Severity.HIGH)
 _CRASH = Trouble("CrashLoopBackOff", SignalType.CRASH_LOOP, Severity.HIGH)
 _OOM = Trouble("OOMKilled", SignalType.OOM_KILL, Severity.HIGH)
@@ -113,15 +120,44 @@ def object_signals(
     Of Warning events only the known reasons count, all of them with `every_warning`.
     Raises `InvalidInput` for an object that is not formed as Kubernetes forms it.
     """
+    found = complaints(item, cluster, now, every_warning=every_warning, grace=grace)
+    return [complaint.signal for complaint in found if complaint.due <= now]
+
+
+def complaints(
+    item: JSON, cluster: str, now: datetime, *, every_warning: bool = False, grace: timedelta = GRACE
+) -> list[Complaint]:
+    """As `object_signals`, and besides what time alone would make a signal: who keeps this list for when it
+    is due need not keep the object."""
     kind = str(item.get("kind", ""))
     if kind not in _READERS:
         return []
     try:
-        if kind == "Event":
-            return list(_event(item, cluster, now, every_warning))
-        return list(_pod(item, cluster, now, grace) if kind == "Pod" else _node(item, cluster, now))
-    except (AttributeError, TypeError, KeyError) as error:
+        if kind == "Pod":
+            return list(_pod(item, cluster, now, grace))
+        found = _event(item, cluster, now, every_warning) if kind == "Event" else _node(item, cluster, now)
+        return [Complaint(signal, now) for signal in found]
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise InvalidInput(kind, f"is not formed as Kubernetes forms it ({type(error).__name__})") from None
+
+
+def traces(pod: JSON, cluster: str, now: datetime) -> list[Signal]:
+    """Crash loops that a running pod may have complained of before we first saw it, by what it still tells of
+    its last end. They are for knowing what to call over; nobody has seen them fire. Raises `InvalidInput`."""
+    found = []
+    try:
+        resource, _, hints = _about(pod, cluster)
+        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = (container.get("lastState") or {}).get("terminated") or {}
+            finished = some_time(ended.get("finishedAt"), "status.containerStatuses.finishedAt")
+            running = "running" in (container.get("state") or {})
+            # A first restart is not delayed: only from the second on is there a loop to complain of.
+            if running and finished and finished + FRESH > now and container.get("restartCount", 0) >= 2:
+                name = str(container.get("name") or "")
+                found.append(_make(_CRASH, resource, finished, now, "", container=name, **hints))
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
+        raise InvalidInput("Pod", f"is not formed as Kubernetes forms it ({type(error).__name__})") from None
+    return found
 
 
 _READERS = ("Event", "Pod", "Node")
@@ -180,10 +216,9 @@ def _event(event: JSON, cluster: str, now: datetime, every_warning: bool) -> Ite
     yield _make(trouble, resource, started, now, message, container=container, reason=reason)
 
 
-def _pod(pod: JSON, cluster: str, now: datetime, grace: timedelta) -> Iterator[Signal]:
-    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
-    if metadata.get("deletionTimestamp"):
-        return
+def _about(pod: JSON, cluster: str) -> tuple[ResourceRef, datetime | None, dict[str, str]]:
+    """The pod, when it was made, and the labels that tell whose it is."""
+    metadata = pod.get("metadata") or {}
     resource = ResourceRef(
         cluster=cluster,
         kind="Pod",
@@ -192,24 +227,33 @@ def _pod(pod: JSON, cluster: str, now: datetime, grace: timedelta) -> Iterator[S
     )
     labels = metadata.get("labels") or {}
     hints = {key: str(labels[key]) for key in ("pod-template-hash", "job-name") if labels.get(key)}
-    created = some_time(metadata.get("creationTimestamp"), "metadata.creationTimestamp")
+    return resource, some_time(metadata.get("creationTimestamp"), "metadata.creationTimestamp"), hints
+
+
+def _pod(pod: JSON, cluster: str, now: datetime, grace: timedelta) -> Iterator[Complaint]:
+    status = pod.get("status") or {}
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return
+    resource, created, hints = _about(pod, cluster)
     told = False
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         name = str(container.get("name") or "")
         for trouble, started, text in _container(container, created, now):
-            told = True
-            yield _make(trouble, resource, started, now, text, container=name, **hints)
+            # A container that runs again after it ran out of memory says nothing of why its pod is unready.
+            told = told or trouble is not _OOM or "running" not in (container.get("state") or {})
+            signal = _make(trouble, resource, started, now, text, container=name, **hints)
+            yield Complaint(signal, now)
     if told or status.get("phase") in {"Succeeded", "Failed"}:
         return
     for condition in status.get("conditions") or []:
         since = some_time(condition.get("lastTransitionTime"), "status.conditions") or created
-        if condition.get("status") != "False" or since is None or now < since + grace:
+        if condition.get("status") != "False" or since is None:
             continue
         text = str(condition.get("message") or condition.get("reason") or "")
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield _make(_UNSCHEDULED, resource, since, now, text, **hints)
+            yield Complaint(_make(_UNSCHEDULED, resource, since, now, text, **hints), since + grace)
         elif condition.get("type") == "Ready" and status.get("phase") == "Running":
-            yield _make(_NOT_READY, resource, since, now, text, **hints)
+            yield Complaint(_make(_NOT_READY, resource, since, now, text, **hints), since + grace)
 
 
 def _container(
@@ -237,15 +281,6 @@ def _node(node: JSON, cluster: str, now: datetime) -> Iterator[Signal]:
         if condition.get("type") == "Ready" and condition.get("status") in {"False", "Unknown"}:
             since = some_time(condition.get("lastTransitionTime"), "status.conditions") or created
             yield _make(_NODE, resource, since, now, str(condition.get("message") or ""))
-
-
-def waits_for_grace(pod: JSON) -> bool:
-    """Whether time alone could make this pod worth a signal: unready or unscheduled, not long enough yet."""
-    status = pod.get("status") or {}
-    return status.get("phase") in {"Running", "Pending"} and any(
-        c.get("type") in {"Ready", "PodScheduled"} and c.get("status") == "False"
-        for c in status.get("conditions") or []
-    )
 
 
 SOURCES.register("kubernetes", Kubernetes())

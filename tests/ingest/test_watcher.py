@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -115,7 +115,7 @@ async def test_after_a_watch_is_too_old_it_lists_again_and_repeats_nothing(api: 
     original = api.cluster.watch
     failures = {"Event": [Conflict("410"), TemporaryError("reset"), Conflict("410")]}
 
-    async def flaky(kind: str, namespace: str = "", **options: Any) -> AsyncIterator[Any]:
+    async def flaky(kind: str, namespace: str = "", **options: Any) -> AsyncGenerator[Any, None]:
         if failures.get(kind):
             raise failures[kind].pop()
         async for event in original(kind, namespace, **options):
@@ -129,6 +129,71 @@ async def test_after_a_watch_is_too_old_it_lists_again_and_repeats_nothing(api: 
         await eventually(lambda: len(api.sink.signals) == 2)
         await asyncio.sleep(0.1)
         assert [one.resource.name for one in api.sink.signals] == ["early", "late"]
+
+
+async def test_after_a_quiet_hour_it_goes_on_from_a_bookmark_and_lists_nothing_again(api: Api) -> None:
+    lists: list[str] = []
+    versions: list[int] = []
+    pages, watch = api.cluster.pages, api.cluster.watch
+
+    def counted(kind: str, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        lists.append(kind)
+        return pages(kind, *arguments, **options)
+
+    def noted(kind: str, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        if kind == "Event":
+            versions.append(int(options["resource_version"]))
+        return watch(kind, *arguments, **options)
+
+    api.cluster.pages, api.cluster.watch = counted, noted  # type: ignore[method-assign]
+    async with api.watcher(watch_seconds=1):
+        await eventually(lambda: len(versions) == 1)
+        for number in range(5):  # nothing that the watch is about
+            await api.cluster.create("ConfigMap", "default", {"metadata": {"name": f"c{number}"}})
+        await eventually(lambda: len(versions) == 2)
+        assert versions[1] >= versions[0] + 5
+        api.server.store.compact()  # only what is newer than the bookmark may be asked for now
+        await api.event("late")
+        await eventually(lambda: len(versions) == 3)
+        assert [one.resource.name for one in api.sink.signals] == ["late"]
+        assert sorted(lists) == ["Event", "Node", "Pod"]
+
+
+async def test_what_arrives_together_is_published_together(api: Api) -> None:
+    sizes: list[int] = []
+    publish = api.sink.publish
+
+    async def slow(signals: Sequence[Signal]) -> list[bool]:
+        sizes.append(len(signals))
+        await asyncio.sleep(0.2)
+        return await publish(signals)
+
+    api.sink.publish = slow  # type: ignore[method-assign]
+    async with api.watcher() as watcher:
+        await eventually(lambda: watcher.healthy() is None)
+        for number in range(100):
+            await api.event(f"p{number}")
+        await eventually(lambda: len(api.sink.signals) == 100)
+    assert len(sizes) < 25
+    assert sum(sizes) == 100
+
+
+async def test_an_object_that_nobody_understands_stops_nothing(api: Api) -> None:
+    await api.event("odd")
+    await api.event("sound")
+    original = api.cluster.pages
+
+    async def broken(kind: str, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
+        async for page in original(kind, *arguments, **options):
+            for item in page.items:
+                if item["metadata"]["name"].startswith("odd"):
+                    item["involvedObject"] = "nonsense"
+            yield page
+
+    api.cluster.pages = broken  # type: ignore[method-assign]
+    async with api.watcher():
+        await eventually(lambda: api.sink.names == ["CrashLoopBackOff"])
+        assert api.sink.signals[0].resource.name == "sound"
 
 
 async def test_a_pod_that_stays_unready_counts_after_its_grace_though_no_event_says_so(api: Api) -> None:
@@ -152,6 +217,5 @@ async def test_without_permission_it_says_so_and_goes_on(api: Api, tmp_path: Pat
     async with await KubernetesCluster.connect("test", config) as blind:
         watcher = KubernetesWatcher(blind, api.sink)
         await watcher.start()
-        await eventually(lambda: watcher.healthy() is not None)
-        assert "missing permission: list" in str(watcher.healthy())
+        await eventually(lambda: "missing permission: list" in str(watcher.healthy()))
         await watcher.stop()

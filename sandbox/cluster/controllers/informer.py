@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import cast
 
 from cortexops.domain.errors import Conflict, CortexError, InvalidInput, TemporaryError
 from cortexops.domain.resource import JSON
-from cortexops.ports.cluster import WatchEvent, WritableCluster
+from cortexops.ports.cluster import WritableCluster
 from sandbox.cluster.controllers.objects import key_of
 
 _log = logging.getLogger(__name__)
@@ -98,9 +97,7 @@ class Informer:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            stream = cast(
-                "AsyncGenerator[WatchEvent, None]", self._cluster.watch(self.kind, resource_version=version)
-            )
+            stream = self._cluster.watch(self.kind, resource_version=version)
             async with aclosing(stream):
                 async for event in stream:
                     version = event.object["metadata"]["resourceVersion"]
