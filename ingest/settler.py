@@ -193,6 +193,7 @@ class Settler:
         heard = [s for s in sightings if is_heard(fates[s.id])]
         ended = [s for s in sightings if s.status is SignalStatus.RESOLVED and fates[s.id] != _DUPLICATE]
         linked = tuple(bundle.linked.values())
+        running = True
         try:
             async with self._slots:
                 if not self._may_act():
@@ -208,7 +209,8 @@ class Settler:
                     running = await self._starter.add(bundle.key, news, linked)
                     fate = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT) if running else _UNKNOWN
                     bundle.fates = {**fates, **{sighting.id: fate for sighting in ended}}
-                for key, reason in bundle.absorbs.items():
+                # What has ended goes on in no other's place: its parts keep their own incidents.
+                for key, reason in bundle.absorbs.items() if running else ():
                     await self._starter.absorb(key, Absorption(into_key=bundle.key, reason=reason))
                     _remember(self._absorbed, (key, bundle.key), None)
         except TemporaryError as error:

@@ -32,6 +32,7 @@ from cortexops.contracts.incident import (
 )
 from cortexops.domain.correlation import MOST_DELIVERED
 from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.incident import MOST_LINKED
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Signal
 from cortexops.domain.verification import Limits
@@ -86,11 +87,11 @@ def limits_of(settings: IncidentSettings) -> IncidentLimits:
 
 
 def batches(signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> Iterator[SignalBatch]:
-    """In order, at most 32 signals and half a MiB each; the linked objects go with the first.
+    """In order, at most `MOST_DELIVERED` signals and half a MiB each; the linked objects go with the first.
 
     Raises `PermanentError` for one signal beyond.
     """
-    rest = tuple(linked[:MOST_DELIVERED])
+    rest = tuple(linked[:MOST_LINKED])
     part: list[Signal] = []
     size = 0
     for signal in signals:

@@ -28,7 +28,7 @@ from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
 from cortexops.domain.case import Case, case_text
 from cortexops.domain.correlation import key_of, risk_score, severity_of, title_of
 from cortexops.domain.diagnosis import Diagnosis
-from cortexops.domain.incident import Incident, IncidentState, Reason, check_transition
+from cortexops.domain.incident import MOST_LINKED, Incident, IncidentState, Reason, check_transition
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision, PolicyInput
 from cortexops.domain.resource import ResourceRef
@@ -44,8 +44,6 @@ _APPROVAL_REASONS = {
     ApprovalState.EXPIRED: Reason.APPROVAL_EXPIRED,
     ApprovalState.VOID: Reason.APPROVAL_VOID,
 }
-
-_MOST_LINKED = 200
 
 
 class Chronicle:
@@ -107,7 +105,7 @@ class Chronicle:
     def link(self, resources: Sequence[ResourceRef]) -> None:
         """These objects' trouble is part of the incident; it is stored with the next move."""
         for resource in resources:
-            if len(self._linked) < _MOST_LINKED:
+            if len(self._linked) < MOST_LINKED:
                 self._linked.setdefault(resource.key, resource)
 
     @property

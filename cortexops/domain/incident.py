@@ -13,6 +13,8 @@ from cortexops.domain.signal import Severity
 
 MAX_ATTEMPTS = 5
 """Remediation attempts per incident (seed 000: maxRemediationAttempts 5)."""
+MOST_LINKED = 200
+"""Objects that an incident names as part of it; a storm has more than anybody reads."""
 
 
 class IncidentState(StrEnum):
@@ -146,7 +148,7 @@ class Incident(Frozen):
     confidence: float | None = None
     llm_used: bool = False
     linked: tuple[ResourceRef, ...] = ()
-    """Objects whose trouble is part of this incident, at most 200."""
+    """Objects whose trouble is part of this incident, at most `MOST_LINKED`."""
     merged_into: str = ""
     """Key of the incident that this one turned out to be part of."""
     held_until: AwareDatetime | None = None

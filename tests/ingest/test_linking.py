@@ -71,6 +71,22 @@ async def test_a_node_that_is_reported_last_absorbs_what_was_opened_for_its_pods
         assert world.starter.running == {NODE, own}
 
 
+async def test_nothing_is_absorbed_by_an_incident_that_has_ended(nats_server: NatsEngine) -> None:
+    own = "incident:test:ns1:Deployment:app1"
+    async with rig(nats_server) as world, world.correlator():
+        await accept(world.bus, [node_down()])
+        await eventually(lambda: world.starter.running == {NODE})
+        unplaced = unready(1).model_copy(update={"labels": {}, "id": ""}).sealed()
+        await accept(world.bus, [unplaced])
+        await eventually(lambda: world.starter.running == {NODE, own})
+        world.starter.running.discard(NODE)  # a person has it
+        world.store.ended[NODE] = EndedIncident("INC-1", IncidentState.ESCALATED, datetime.now(UTC))
+        await accept(world.bus, [unready(1, started_at=START + timedelta(minutes=1))])
+        await eventually(lambda: len(world.store.rows) == 3)
+        assert world.starter.running == {own}
+        assert world.starter.absorbed == {}
+
+
 async def test_unrelated_causes_in_one_window_stay_apart(nats_server: NatsEngine) -> None:
     async with rig(nats_server, correlator={"window_seconds": 0.3}) as world, world.correlator():
         await accept(world.bus, [signal(f"KubePodCrashLooping{n}", object_name=f"app{n}") for n in range(6)])

@@ -15,6 +15,7 @@ from cortexops.adapters.postgres import PostgresStore
 from cortexops.adapters.postgres.migrate import upgrade
 from cortexops.contracts.incident import IncidentInput, SignalBatch
 from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.incident import MOST_LINKED
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
 from cortexops.settings import Settings
@@ -92,6 +93,9 @@ async def test_an_absent_temporal_is_a_temporary_error() -> None:
 
 def test_batches_are_bounded_in_number_and_size() -> None:
     many = [signal(f"A{n}") for n in range(450)]
+    apps = [one.resource.model_copy(update={"name": f"app{n}"}) for n, one in enumerate(many)]
+    assert [len(batch.linked) for batch in batches(many, apps[:40])] == [40] + [0] * 14
+    assert [len(batch.linked) for batch in batches([], apps)] == [MOST_LINKED]
     assert [len(batch.signals) for batch in batches(many)] == [32] * 14 + [2]
     heavy = [signal(f"A{n}", labels={"x": "y" * 200_000}) for n in range(5)]
     assert [len(batch.signals) for batch in batches(heavy)] == [2, 2, 1]
