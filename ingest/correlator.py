@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.partitions import Lease
 from cortexops.domain.signal import FateReason, SignalFate
 from cortexops.metrics import PARTITIONS_OWNED, SIGNAL_FATES, SIGNALS_DROPPED, STREAM_BACKLOG
-from cortexops.ports.bus import SignalBus
+from cortexops.ports.bus import SignalBus, StreamState
 from cortexops.ports.store import Store
 from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
@@ -26,7 +27,7 @@ from ingest.owners import OwnerResolver
 from ingest.partition import Held, Partition
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
-from ingest.tasks import end
+from ingest.tasks import end, ended
 
 MOST_HELD = 20_000
 """Signals in memory at most; the rest waits in the stream."""
@@ -86,14 +87,10 @@ class Correlator:
 
     def healthy(self) -> str | None:
         """None when it works, else what is wrong."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled():
-                error = task.exception()
-                return f"{task.get_name()} has ended: {type(error).__name__ if error else 'no error'}"
         if not self._tasks:
             return "not started"
         problems = (partition.problem() for partition in self._partitions.values())
-        return self._problem or next((problem for problem in problems if problem), None)
+        return ended(self._tasks) or self._problem or next(filter(None, problems), None)
 
     @property
     def held(self) -> int:
@@ -179,22 +176,21 @@ class Correlator:
                 stream = await self._bus.stream()
                 backlog = await self._bus.backlog(self._bus.partitions)
                 STREAM_BACKLOG.set(sum(backlog.values()))
-                missing = None
-                if (
-                    0 in self._partitions
-                    and len(backlog) == self._bus.partitions
-                    and not any(backlog.values())
-                ):
-                    account = await self._store.account(stream.identity)
-                    gone = stream.first - 1 - account.discarded_messages  # no more can have been discarded
-                    missing = min(gone, account.unaccounted(stream.last, 0))
-                if (
-                    missing and missing > 0 and (stream.last, missing) == before
-                ):  # seen twice: not just on its way
+                missing = await self._missing(stream, backlog)
+                now = (stream.last, missing)
+                if missing > 0 and now == before:  # seen twice: not just on its way
                     _log.error("the stream discarded messages before they were read", number=missing)
                     await self._store.discarded(stream.identity, missing)
                     SIGNALS_DROPPED.inc(missing)
                     SIGNAL_FATES.labels(SignalFate.DROPPED, FateReason.STREAM_LIMIT).inc(missing)
-                before = (stream.last, missing) if missing else None
+                before = now
             except (TemporaryError, PermanentError) as error:
                 _log.debug("cannot look at the books", error=str(error))
+
+    async def _missing(self, stream: StreamState, backlog: Mapping[int, int]) -> int:
+        """Messages that the stream no longer has and nobody has read, as far as it can be told now."""
+        if 0 not in self._partitions or len(backlog) < self._bus.partitions or any(backlog.values()):
+            return 0
+        account = await self._store.account(stream.identity)
+        gone = stream.first - 1 - account.discarded_messages  # no more can have been discarded
+        return min(gone, account.unaccounted(stream.last, 0))

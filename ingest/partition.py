@@ -27,7 +27,7 @@ from ingest.sighting import Seen, documents, see
 from ingest.source import NoTarget
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
-from ingest.tasks import end
+from ingest.tasks import end, ended
 
 _WAIT = timedelta(seconds=1)
 _PAUSE = 1.0  # seconds after an error of an engine that names no delay
@@ -105,11 +105,8 @@ class Partition:
 
     def problem(self) -> str | None:
         """None when it works, else what is wrong."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled() and not self._lost:
-                error = task.exception()
-                return f"{task.get_name()} has ended: {type(error).__name__ if error else 'no error'}"
-        return self._read_problem or self._settler.problem or self._record_problem
+        fault = None if self._lost else ended(self._tasks)
+        return fault or self._read_problem or self._settler.problem or self._record_problem
 
     async def drain(self, seconds: float) -> None:
         """Read no more, and settle what is held, for so many seconds at most."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cortexops.domain.correlation import Fate
+from cortexops.domain.correlation import DUPLICATE, KEEPS_FAILING, STREAM_LIMIT, Fate
 from cortexops.domain.errors import PermanentError
 from cortexops.domain.partitions import Entry, Lease, Progress, Settlement
 from cortexops.domain.signal import FateReason, SignalFate
@@ -22,9 +22,6 @@ from cortexops.ports.partitions import Fenced, PartitionStore
 from cortexops.telemetry import get_logger
 from ingest.grouping import Taken
 
-_DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
-_FAILING = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
-_DROPPED = Fate(SignalFate.DROPPED, FateReason.STREAM_LIMIT)
 _UNKNOWN = "unknown"
 
 _log = get_logger(__name__)
@@ -52,7 +49,7 @@ _NONE = _Gaps(0, 0)
 
 
 class Recorder:
-    """Implements the accounting of one lease."""
+    """Keeps the books of one lease."""
 
     def __init__(self, lease: Lease, store: PartitionStore, bus: SignalBus, reader: PartitionReader) -> None:
         self._lease = lease
@@ -90,7 +87,7 @@ class Recorder:
         sighting = taken.sighting
         answers = self._answers[taken.sequence]
         answers.counts[fate] += 1
-        if fate != _DUPLICATE:
+        if fate != DUPLICATE:
             answers.entries.append(Entry(sighting.id, fate, key, sighting.text))
         self._answered(taken.sequence)
 
@@ -129,12 +126,12 @@ class Recorder:
                 body = answers.entries[-1].body.encode()
                 await self._bus.park(body, FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
                 answers.entries.pop()
-            answers.counts = Counter({_FAILING: answers.counts.total()})
+            answers.counts = Counter({KEEPS_FAILING: answers.counts.total()})
             await self._write([sequence], _NONE)
 
     async def _write(self, ready: Sequence[int], gaps: _Gaps) -> None:
         """One transaction; afterwards these are no longer waiting to be written."""
-        ready, counts = list(ready), Counter({_DROPPED: gaps.signals} if gaps.signals else {})
+        ready, counts = list(ready), Counter({STREAM_LIMIT: gaps.signals} if gaps.signals else {})
         entries: list[Entry] = []
         for sequence in ready:
             answers = self._answers[sequence]

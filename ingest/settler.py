@@ -15,7 +15,15 @@ from typing import TypeVar
 
 from cortexops.contracts.incident import Absorption
 from cortexops.domain.causes import Assignment
-from cortexops.domain.correlation import Fate, decide_group, fates_after_delivery, fold, is_heard
+from cortexops.domain.correlation import (
+    DUPLICATE,
+    KEEPS_FAILING,
+    Fate,
+    decide_group,
+    fates_after_delivery,
+    fold,
+    is_heard,
+)
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.links import LinkReason
 from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
@@ -31,14 +39,12 @@ from ingest.starter import Starter
 _AT_ONCE = 32  # deliveries to Temporal
 _LONGEST_PAUSE = 10.0  # seconds between tries while an engine is away
 _REMEMBERED = 50_000  # ids of signals, and pairs of absorbed and absorbing incidents
-_DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
 _UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
 _LINKED: dict[LinkReason, Fate] = {
     reason: Fate(SignalFate.MERGED, FateReason(reason.value))
     for reason in LinkReason
     if reason is not LinkReason.SAME_WORKLOAD
 }
-_PARKED = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
 
 _log = get_logger(__name__)
 K = TypeVar("K")
@@ -117,7 +123,7 @@ class Settler:
                     bundle.linked[taken.key] = taken.resource
                     bundle.reasons[taken.sighting.id] = link.reason
         for cluster, assignment in assignments.items():
-            await self._absorb(cluster, assignment, bundles)
+            self._absorb(cluster, assignment, bundles)
         for bundle in bundles.values():  # the cause's own signals speak first
             bundle.taken.sort(key=lambda taken: taken.key != bundle.key)
         return list(bundles.values())
@@ -129,7 +135,7 @@ class Settler:
             _log.warning("troubles are not linked", cluster=cluster, error=str(error))
             return Assignment({}, {})
 
-    async def _absorb(self, cluster: str, assignment: Assignment, bundles: dict[str, Bundle]) -> None:
+    def _absorb(self, cluster: str, assignment: Assignment, bundles: dict[str, Bundle]) -> None:
         """Mark incidents that turned out to be part of another's."""
         for key, link in assignment.whole.items():
             if (key, link.key) in self._absorbed or not self._registry.is_open(key, cluster):
@@ -191,7 +197,7 @@ class Settler:
         fates = bundle.fates
         sightings = list({taken.sighting.id: taken.sighting for taken in bundle.taken}.values())
         heard = [s for s in sightings if is_heard(fates[s.id])]
-        ended = [s for s in sightings if s.status is SignalStatus.RESOLVED and fates[s.id] != _DUPLICATE]
+        ended = [s for s in sightings if s.status is SignalStatus.RESOLVED and fates[s.id] != DUPLICATE]
         linked = tuple(bundle.linked.values())
         running = True
         try:
@@ -229,7 +235,7 @@ class Settler:
         seen: set[str] = set()
         for taken in bundle.taken:
             id_ = taken.sighting.id
-            fate = _DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else bundle.fates[id_]
+            fate = DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else bundle.fates[id_]
             seen.add(id_)
             if is_heard(fate):
                 oldest = min(oldest, taken.stored_at)
@@ -280,7 +286,7 @@ class Settler:
                 self._postpone([bundle], lost)
                 return
             self._registry.settled(taken.key)
-            self._answer(taken, _PARKED, bundle.key)
+            self._answer(taken, KEEPS_FAILING, bundle.key)
 
 
 def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from cortexops.domain.causes import Sign
 from cortexops.domain.errors import InvalidInput
+from cortexops.domain.kubernetes.refusals import Refuser, refusal
 from cortexops.domain.resource import ResourceRef, reference
 from cortexops.domain.signal import Severity, Signal, SignalStatus, SignalType, parse_signal
 from ingest.decode import decode_signal
@@ -170,12 +171,12 @@ def _node(resource: ResourceRef, labels: dict[str, str]) -> str:
     return labels.get("node", "") if resource.kind == "Pod" else ""
 
 
-_obstacle = re.compile(
-    r"""exceeded\ quota:\ (?P<quota>[a-z0-9.-]{1,253})
-      | failed\ calling\ webhook\ "(?P<webhook>[a-z0-9.-]{1,253})"
-      | admission\ webhook\ "(?P<refusing>[a-z0-9.-]{1,253})"\ denied""",
-    re.VERBOSE,
-)
+_OBSTACLES = {
+    Refuser.QUOTA: "quota",
+    Refuser.WEBHOOK_UNREACHABLE: "webhook",
+    Refuser.WEBHOOK_DENIED: "webhook",
+}
+_obstacle = re.compile(r"[a-z0-9.-]{1,253}")
 
 
 def obstacle_of(name: str, text: str) -> str:
@@ -183,8 +184,6 @@ def obstacle_of(name: str, text: str) -> str:
     (`FailedCreate`): a quota or an admission webhook, as `quota/<name>` or `webhook/<name>`; else empty."""
     if name != "FailedCreate":
         return ""
-    found = _obstacle.search(text)
-    if found is None:
-        return ""
-    quota = found["quota"]
-    return f"quota/{quota}" if quota else f"webhook/{found['webhook'] or found['refusing']}"
+    found = refusal(text)
+    kind = _OBSTACLES.get(found.by)
+    return f"{kind}/{found.name}" if kind and _obstacle.fullmatch(found.name) else ""

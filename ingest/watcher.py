@@ -21,7 +21,7 @@ from cortexops.ports.bus import SignalSink
 from cortexops.ports.cluster import ReadableCluster, WatchEvent
 from cortexops.telemetry import get_logger
 from ingest.sources.kubernetes import GRACE
-from ingest.tasks import end
+from ingest.tasks import end, ended
 from ingest.watch_batches import batches
 from ingest.watch_outbox import Outbox
 from ingest.watch_state import WatchState
@@ -71,10 +71,7 @@ class KubernetesWatcher:
 
     def healthy(self) -> str | None:
         """None when every kind is being watched and the bus takes signals, else the first problem."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled():
-                return f"{task.get_name()} has ended"
-        return self._outbox.problem or next(iter(self._problems.values()), None)
+        return ended(self._tasks) or self._outbox.problem or next(iter(self._problems.values()), None)
 
     async def _follow(self, kind: str) -> None:
         version = ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_event, cite_release, cite_waiting, events_of, support
+from cortexops.domain.citing import cite_event, cite_release, cite_waiting, cite_write, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, subjects, troubles
-from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.references import config_uses
 from cortexops.domain.kubernetes.values import mapping
 from cortexops.domain.releases import release_of
@@ -89,15 +89,7 @@ def _hypothesis(
             precedes = True
     write = meta.last_write(obj) if obj is not None else None
     if key and write is not None and write.at > (meta.created(obj or {}) or write.at):
-        evidence.append(
-            book.cite(
-                EvidenceKind.CHANGE,
-                ref,
-                f"{ref} was changed" + (f" by {write.manager}" if write.manager else ""),
-                at=write.at,
-                command=commands.history(ref),
-            )
-        )
+        evidence.append(cite_write(book, ref, f"{ref} was changed", write))
         precedes = True if write.at <= scene.onset else precedes
     what = f"key {key} is missing in {ref}" if key else f"{ref} does not exist"
     since = f"; revision {facts['revision']} began to use it" if "revision" in facts else ""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_end, cite_log, support
+from cortexops.domain.citing import cite_end, cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
@@ -356,16 +356,7 @@ def _evidence(
     shown = f"{key}: {value[:300]}" if key and ref.kind == "ConfigMap" and not secret_name(key) else ""
     if write is not None:
         what = f"key {key} of {ref}" if key else str(ref)
-        evidence.append(
-            book.cite(
-                EvidenceKind.CHANGE,
-                ref,
-                f"{what} was changed" + (f" by {write.manager}" if write.manager else ""),
-                at=write.at,
-                excerpt=shown,
-                command=commands.history(ref),
-            )
-        )
+        evidence.append(cite_write(book, ref, f"{what} was changed", write, excerpt=shown))
     elif shown:
         evidence.append(
             book.cite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, support
+from cortexops.domain.citing import cite_condition, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, own_subjects
@@ -45,13 +45,8 @@ def _of_drain(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     if found:
         return found
     write = meta.writes(node, "spec", "unschedulable")
-    cited = book.cite(
-        EvidenceKind.CHANGE if write else EvidenceKind.STATUS,
-        scene.target,
-        f"{scene.target} is cordoned" + (f" by {write.manager}" if write and write.manager else ""),
-        at=write.at if write else None,
-        command=commands.history(scene.target),
-    )
+    says = f"{scene.target} is cordoned"
+    cited = cite_write(book, scene.target, says, write, unknown=EvidenceKind.STATUS)
     return [
         Hypothesis(
             resource=scene.target,

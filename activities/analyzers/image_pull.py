@@ -6,7 +6,15 @@ import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_event, cite_release, cite_waiting, events_of, support
+from cortexops.domain.citing import (
+    by_whom,
+    cite_event,
+    cite_release,
+    cite_waiting,
+    cite_write,
+    events_of,
+    support,
+)
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, subjects, troubles
@@ -128,14 +136,8 @@ def _credential(
             continue
         write, born = meta.last_write(live), meta.created(live)
         if write is not None and write.at <= scene.onset and born is not None and write.at > born + _SAME:
-            by = f" by {write.manager}" if write.manager else ""
-            evidence.append(
-                book.cite(
-                    EvidenceKind.CHANGE, secret, f"{secret} was changed{by}", at=write.at,
-                    command=commands.history(secret),
-                )
-            )  # fmt: skip
-            return secret, f"{secret} was changed{by}", True
+            evidence.append(cite_write(book, secret, f"{secret} was changed", write))
+            return secret, f"{secret} was changed{by_whom(write)}", True
     return None
 
 

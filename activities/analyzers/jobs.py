@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
+    by_whom,
     cite_condition,
     cite_end,
     cite_event,
     cite_log,
+    cite_write,
     events_of,
     how_it_ended,
     support,
@@ -15,7 +17,7 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, troubles
-from cortexops.domain.kubernetes import commands, complaints, meta
+from cortexops.domain.kubernetes import complaints, meta
 from cortexops.domain.kubernetes.values import dig, number, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -119,18 +121,12 @@ def _not_run(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
 
 def _suspended(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis:
     write = meta.writes(subject.obj, "spec", "suspend")
-    by = f" by {write.manager}" if write and write.manager else ""
-    evidence = book.cite(
-        EvidenceKind.CHANGE if write else EvidenceKind.CONFIG,
-        subject.ref,
-        f"{subject.ref} is suspended{by}",
-        at=write.at if write else None,
-        command=commands.history(subject.ref),
-    )
+    says = f"{subject.ref} is suspended"
+    evidence = cite_write(book, subject.ref, says, write, unknown=EvidenceKind.CONFIG)
     return Hypothesis(
         resource=subject.ref,
         category=Category.CRONJOB_SUSPENDED,
-        summary=f"{subject.ref} is suspended{by}: it starts nothing",
+        summary=f"{says}{by_whom(write)}: it starts nothing",
         support=support(subject, 0.97, precedes=True if write and write.at <= scene.onset else None),
         evidence=(evidence,),
     )

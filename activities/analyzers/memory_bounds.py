@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_end, support
+from cortexops.domain.citing import cite_end, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, Trouble, subjects, template_spec, troubles
@@ -99,13 +99,8 @@ def _by_setting(
             if not _SIZE.search(key) or write.at > scene.onset or (made is not None and write.at <= made):
                 continue
             value = texts(live or {}, "data").get(key, "")
-            evidence = [
-                book.cite(
-                    EvidenceKind.CHANGE, ref,
-                    f"key {key} of {ref} was changed" + (f" by {write.manager}" if write.manager else ""),
-                    at=write.at, excerpt=f"{key}: {value[:200]}", command=commands.history(ref),
-                )
-            ]  # fmt: skip
+            excerpt = f"{key}: {value[:200]}"
+            evidence = [cite_write(book, ref, f"key {key} of {ref} was changed", write, excerpt=excerpt)]
             evidence += [cite_end(book, c, c.state.final) for c in killed[:2] if c.state.final is not None]
             facts = {"configmap": name, "key": key, "container": killed[0].state.name}
             before = meta.applied_values(live or {}).get(key)

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, support
+from cortexops.domain.citing import cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import (
     Subject,
     backing,
@@ -20,7 +20,7 @@ from cortexops.domain.findings import (
     template_labels,
     template_spec,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, meta, network, pods
+from cortexops.domain.kubernetes import complaints, hosts, meta, network, pods
 from cortexops.domain.kubernetes.values import number, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -152,15 +152,8 @@ def _hypothesis(
 
 def _cite(book: EvidenceBook, policy: ResourceRef, live: JSON) -> str:
     write = meta.last_write(live)
-    by = f" by {write.manager}" if write and write.manager else ""
-    return book.cite(
-        EvidenceKind.CHANGE,
-        policy,
-        f"{policy} was written last{by}",
-        at=write.at if write else None,
-        excerpt=str(live.get("spec"))[:600],
-        command=commands.history(policy),
-    )
+    excerpt = str(live.get("spec"))[:600]
+    return cite_write(book, policy, f"{policy} was written last", write, excerpt=excerpt)
 
 
 def _isolated(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_release, cite_replicas, support
+from cortexops.domain.citing import by_whom, cite_condition, cite_release, cite_replicas, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, subjects
-from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.values import dig, number
 from cortexops.domain.releases import release_of, runs
 from cortexops.domain.scene import Scene
@@ -32,18 +32,12 @@ def _paused(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | 
     if updated >= wanted and pods.ready_replicas(subject.obj) >= wanted:
         return None
     write = meta.writes(subject.obj, "spec", "paused")
-    by = f" by {write.manager}" if write and write.manager else ""
-    cited = book.cite(
-        EvidenceKind.CHANGE if write else EvidenceKind.CONFIG,
-        subject.ref,
-        f"the rollout of {subject.ref} is paused{by}",
-        at=write.at if write else None,
-        command=commands.history(subject.ref),
-    )
+    says = f"the rollout of {subject.ref} is paused"
+    cited = cite_write(book, subject.ref, says, write, unknown=EvidenceKind.CONFIG)
     return Hypothesis(
         resource=subject.ref,
         category=Category.ROLLOUT_PAUSED,
-        summary=f"the rollout of {subject.ref} is paused{by}: {updated} of {wanted} pods run the present revision",
+        summary=f"{says}{by_whom(write)}: {updated} of {wanted} pods run the present revision",
         support=support(subject, 0.9, precedes=True if write and write.at <= scene.onset else None),
         evidence=(cited,),
         explains=(Category.BAD_ROLLOUT,),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, cite_release, support
+from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, meta
+from cortexops.domain.kubernetes import complaints, meta
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
@@ -91,15 +91,9 @@ def _pool_setting(
         for key, write in meta.key_writes(live).items():
             late = general is None or write.at > general
             if _POOL.search(key) and late and write.at <= scene.onset:
+                excerpt = f"{key}: {texts(live, 'data').get(key, '')[:200]}"
                 evidence.append(
-                    book.cite(
-                        EvidenceKind.CHANGE,
-                        ref,
-                        f"key {key} of {ref} was changed" + (f" by {write.manager}" if write.manager else ""),
-                        at=write.at,
-                        excerpt=f"{key}: {texts(live, 'data').get(key, '')[:200]}",
-                        command=commands.history(ref),
-                    )
+                    cite_write(book, ref, f"key {key} of {ref} was changed", write, excerpt=excerpt)
                 )
                 return ref, key
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import support
+from cortexops.domain.citing import by_whom, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import subjects
@@ -34,14 +34,8 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         ):
             continue
         write = meta.writes(subject.obj, "spec", "replicas")
-        by = f" by {write.manager}" if write and write.manager else ""
-        evidence = book.cite(
-            EvidenceKind.CHANGE if write else EvidenceKind.STATUS,
-            subject.ref,
-            f"{subject.ref} is scaled to 0 replicas{by}",
-            at=write.at if write else None,
-            command=commands.history(subject.ref),
-        )
+        says = f"{subject.ref} is scaled to 0 replicas"
+        evidence = cite_write(book, subject.ref, says, write, unknown=EvidenceKind.STATUS)
         events = [
             e
             for e in scene.events_about(subject.ref, "ScalingReplicaSet", "SuccessfulDelete")
@@ -51,7 +45,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             Hypothesis(
                 resource=subject.ref,
                 category=Category.SCALED_TO_ZERO,
-                summary=f"{subject.ref} is scaled to 0 replicas{by}: nothing is left to answer",
+                summary=f"{says}{by_whom(write)}: nothing is left to answer",
                 support=support(subject, 1.0, precedes=True if write and write.at <= scene.onset else None),
                 evidence=(
                     evidence,

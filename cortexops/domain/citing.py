@@ -8,7 +8,7 @@ from cortexops.domain.diagnosis import Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, Trouble
 from cortexops.domain.kubernetes import commands
-from cortexops.domain.kubernetes.meta import Condition
+from cortexops.domain.kubernetes.meta import Condition, Write
 from cortexops.domain.kubernetes.pods import Ended
 from cortexops.domain.releases import Release
 from cortexops.domain.resource import ResourceRef
@@ -92,6 +92,31 @@ def cite_log(
         f"{run} of container {container} {says}: {lines[-1][:200] if lines else ''}",
         excerpt="\n".join(lines[-_LINES:]),
         command=commands.logs(pod, container, previous=previous),
+    )
+
+
+def by_whom(write: Write | None) -> str:
+    """` by kubectl-edit`, or nothing where nobody is named."""
+    return f" by {write.manager}" if write and write.manager else ""
+
+
+def cite_write(
+    book: EvidenceBook,
+    ref: ResourceRef,
+    says: str,
+    write: Write | None,
+    *,
+    unknown: EvidenceKind = EvidenceKind.CHANGE,
+    excerpt: str = "",
+) -> str:
+    """Who wrote it, and when; `unknown` is the kind of evidence where the object does not tell."""
+    return book.cite(
+        EvidenceKind.CHANGE if write else unknown,
+        ref,
+        f"{says}{by_whom(write)}",
+        at=write.at if write else None,
+        excerpt=excerpt,
+        command=commands.history(ref),
     )
 
 

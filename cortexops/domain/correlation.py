@@ -94,6 +94,11 @@ class Fate(NamedTuple):
     reason: FateReason
 
 
+DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
+STREAM_LIMIT = Fate(SignalFate.DROPPED, FateReason.STREAM_LIMIT)
+KEEPS_FAILING = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
+
+
 class GroupDecision(NamedTuple):
     """What to do with one group of signals of one key. `deliver` is False when no workflow hears of it."""
 
@@ -128,7 +133,7 @@ def decide_group(
         if signal.id in fates:
             continue
         if seen is not None and (open_incident or now < seen + cooldown):
-            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
+            fates[signal.id] = DUPLICATE
         elif open_incident:
             fates[signal.id] = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT)
             deliver = True

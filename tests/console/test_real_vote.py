@@ -9,45 +9,31 @@ from typing import Any
 import httpx
 import pytest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Worker
 
-from activities.records import RecordActivities
 from console.app import create_console
 from cortexops.adapters.held import Silencing
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.adapters.votes import VoteBox
 from cortexops.contracts.incident import (
-    ADD_SIGNALS,
     INCIDENT_WORKFLOW,
     IncidentInput,
-    SignalBatch,
-    TaskQueue,
 )
 from cortexops.domain.approval import Decision, Person, VoteRefusal
 from cortexops.domain.errors import TemporaryError
 from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.people import VoteNotCounted
-from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.policy import Effect
 from cortexops.settings import Settings
+from tests.console.real_workflow import begun, connected, real_workers
 from tests.console.support import ANA, BASE, BO, PEOPLE, VIEWER
 from tests.support.case import DIGEST, open_case
 from tests.support.engines import RunningEngines
-from tests.support.story import World as Story
-from tests.support.story import a_decision, a_signal
-from workers.runner import sandbox
-from workflows.incident import IncidentWorkflow
-
-
-class Policy:
-    async def evaluate(self, question: PolicyInput) -> PolicyDecision:
-        return a_decision(Effect.REQUIRE_APPROVAL, quorum=2, roles=("oncall", "sre-lead"))
+from tests.support.story import a_decision
 
 
 @pytest.fixture
 async def temporal(engines: RunningEngines) -> Client:
-    return await Client.connect(engines.temporal_address, data_converter=pydantic_data_converter)
+    return await connected(engines.temporal_address)
 
 
 @pytest.fixture
@@ -55,52 +41,9 @@ async def running(
     temporal: Client, store: PostgresStore, task_queue_prefix: str
 ) -> AsyncIterator[WorkflowHandle[Any, Incident]]:
     """A real incident that waits for two approvals."""
-    records, story = RecordActivities(store, Policy()), Story()  # type: ignore[arg-type]
-    target = ResourceRef(
-        cluster="test", kind="Deployment", namespace=task_queue_prefix.strip("-"), name="api"
-    )
-    books: list[Any] = [
-        records.open_incident, records.record, records.decide, records.ask_approval, records.record_vote,
-        records.settle_approval, records.close_incident,
-    ]  # fmt: skip
-    acts: list[Any] = [
-        story.investigate,
-        story.remember,
-        story.dry_run,
-        story.apply,
-        story.verify,
-        story.compensate,
-    ]
-    queue = f"{task_queue_prefix}incidents"
-    workers = [
-        Worker(
-            temporal,
-            task_queue=queue,
-            workflows=[IncidentWorkflow],
-            activities=books,
-            workflow_runner=sandbox(),
-        ),
-        *(
-            Worker(temporal, task_queue=name, activities=acts)
-            for name in TaskQueue
-            if name != TaskQueue.INCIDENTS
-        ),
-    ]
-    for worker in workers:
-        await worker.__aenter__()
-    try:
-        yield await temporal.start_workflow(
-            INCIDENT_WORKFLOW,
-            IncidentInput(resource=target, environment="staging"),
-            id=f"incident:{target.key}",
-            task_queue=queue,
-            start_signal=ADD_SIGNALS,
-            start_signal_args=[SignalBatch(signals=(a_signal(),))],
-            result_type=Incident,
-        )
-    finally:
-        for worker in workers:
-            await worker.__aexit__(None, None, None)
+    decision = a_decision(Effect.REQUIRE_APPROVAL, quorum=2, roles=("oncall", "sre-lead"))
+    async with real_workers(temporal, store, task_queue_prefix, decision) as queue:
+        yield await begun(temporal, queue, namespace=task_queue_prefix.strip("-"))
 
 
 async def test_two_people_approve_over_http_and_the_workflow_goes_on(

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cortexops.adapters.postgres.database import Database, row, rows, run
-from cortexops.domain.correlation import Fate
+from cortexops.domain.correlation import STREAM_LIMIT, Fate
 from cortexops.domain.partitions import Account, Claim, Entry, Lease, Settlement, fair_share
 from cortexops.domain.signal import FateReason, SignalFate
 from cortexops.ports.partitions import Fenced, Shared
@@ -151,10 +151,9 @@ class Partitions:
             await _log(connection, settlement.entries)
 
     async def discarded(self, stream: str, messages: int) -> None:
-        fate = Fate(SignalFate.DROPPED, FateReason.STREAM_LIMIT)
         async with self._database.begin() as connection:
             await run(connection, _DISCARDED, stream=stream, number=_UNDIVIDED, messages=messages)
-            await self._count(connection, stream, _UNDIVIDED, {fate: messages})
+            await self._count(connection, stream, _UNDIVIDED, {STREAM_LIMIT: messages})
 
     @staticmethod
     async def _count(
