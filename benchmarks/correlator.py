@@ -93,11 +93,11 @@ class _Books:
 
 class _Starter:
     async def deliver(
-        self, key: str, resource: ResourceRef, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()
+        self, key: str, resource: ResourceRef, documents: Sequence[str], linked: Sequence[ResourceRef] = ()
     ) -> bool:
         return True
 
-    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
+    async def add(self, key: str, documents: Sequence[str], linked: Sequence[ResourceRef] = ()) -> bool:
         return True
 
     async def absorb(self, key: str, absorption: Absorption) -> bool:

@@ -20,6 +20,7 @@ SIGNALS_DROPPED = Counter(
     "cortexops_signals_dropped", "Signals the stream discarded at its limit before they were read"
 )
 STREAM_BACKLOG = Gauge("cortexops_stream_backlog", "Signals in the stream that no correlator has read yet")
+PARTITIONS_CONFIGURED = Gauge("cortexops_partitions_configured", "Partitions that the stream has")
 PARTITIONS_OWNED = Gauge("cortexops_partitions_owned", "Partitions of the stream that this correlator reads")
 CORRELATION_LATENCY = Histogram(
     "cortexops_correlation_latency_seconds",
@@ -34,12 +35,28 @@ INVESTIGATION_SECONDS = Histogram(
     "Duration of investigations",
     buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 180),
 )
+RUNBOOK_STEPS = Counter(
+    "cortexops_runbook_steps", "Steps of runbooks by kind and status", ["kind", "status"]
+)
+RUNBOOK_FETCHES = Counter(
+    "cortexops_runbook_fetches", "Runbooks asked for at addresses, by outcome", ["outcome"]
+)
 LLM_TOKENS = Counter(
     "cortexops_llm_tokens", "Tokens sent to and received from models", ["stage", "model", "direction"]
 )
 LLM_CALLS = Counter("cortexops_llm_calls", "Calls of models, by outcome", ["stage", "outcome"])
+LLM_COST = Counter(
+    "cortexops_llm_cost", "Cost of models in the currency of the configured prices", ["stage", "model"]
+)
+LLM_CUT = Counter("cortexops_llm_cut", "Parts of models' answers that were not taken", ["what"])
+LLM_BREAKER = Gauge(
+    "cortexops_llm_breaker_open", "1 while a model is not asked because it failed lately", ["model"]
+)
 APPROVALS = Counter("cortexops_approvals", "Approvals by result", ["result"])
 POLICY_DECISIONS = Counter("cortexops_policy_decisions", "Decisions of policy by effect", ["effect"])
+POLICY_RELOADS = Counter(
+    "cortexops_policy_reloads", "Changed policy bundles, by whether they were taken or refused", ["result"]
+)
 REMEDIATIONS = Counter(
     "cortexops_remediations", "Changes made to clusters, by action and result", ["action", "result"]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,8 +262,15 @@ def _named(rejected: list[Rejection]) -> list[RejectedItem]:
     ]
 
 
-def create_gateway(settings: Settings, bus: SignalSink, *, sources: Registry[Source] = SOURCES) -> FastAPI:
-    """The application. It owns nothing: whoever made the bus closes it."""
+def create_gateway(
+    settings: Settings,
+    bus: SignalSink,
+    *,
+    sources: Registry[Source] = SOURCES,
+    watched: Callable[[], Mapping[str, str | None]] = dict,
+) -> FastAPI:
+    """The application. It owns nothing: whoever made the bus closes it. `watched` says of each cluster that is
+    watched what is wrong with that, or None."""
     gateway = _Gateway(settings, bus, sources.discover())
     app = FastAPI(
         title="CortexOps gateway",
@@ -306,16 +313,25 @@ def create_gateway(settings: Settings, bus: SignalSink, *, sources: Registry[Sou
     async def signals(request: Request) -> Response:
         return await gateway.ingest(request, "signals")
 
-    @app.get("/debug/healthz", summary="Each component by name; 503 when one is unhealthy")
+    @app.get("/debug/healthz", summary="Each component by name; 503 when signals cannot be taken")
     async def healthz() -> JSONResponse:
         try:
             problem = await bus.health()
         except PermanentError as error:
             problem = str(error)
-        UNHEALTHY.labels(component="nats").set(0 if problem is None else 1)
-        nats = {"healthy": problem is None, "detail": problem or ""}
-        status = "ok" if problem is None else "unhealthy"
-        body = {"status": status, "components": {"nats": nats}}
+        watching = {f"watch {name}": fault for name, fault in watched().items()}
+        components = {"nats": problem, **watching}
+        for name, fault in components.items():
+            UNHEALTHY.labels(component=name).set(0 if fault is None else 1)
+        # A cluster that cannot be watched keeps nobody else's signals out: other senders must still find us.
+        well = not any(components.values())
+        status = "unhealthy" if problem is not None else "ok" if well else "degraded"
+        body = {
+            "status": status,
+            "components": {
+                name: {"healthy": fault is None, "detail": fault or ""} for name, fault in components.items()
+            },
+        }
         return JSONResponse(body, status_code=200 if problem is None else 503)
 
     @app.get("/metrics", include_in_schema=False)

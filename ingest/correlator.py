@@ -18,7 +18,13 @@ from datetime import timedelta
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.partitions import Lease
 from cortexops.domain.signal import FateReason, SignalFate
-from cortexops.metrics import PARTITIONS_OWNED, SIGNAL_FATES, SIGNALS_DROPPED, STREAM_BACKLOG
+from cortexops.metrics import (
+    PARTITIONS_CONFIGURED,
+    PARTITIONS_OWNED,
+    SIGNAL_FATES,
+    SIGNALS_DROPPED,
+    STREAM_BACKLOG,
+)
 from cortexops.ports.bus import SignalBus, StreamState
 from cortexops.ports.store import Store
 from cortexops.settings import Settings
@@ -70,6 +76,7 @@ class Correlator:
     async def start(self) -> None:
         """Begin; returns at once, engines may be away."""
         self._held.change(0)
+        PARTITIONS_CONFIGURED.set(self._bus.partitions)
         self._tasks = [
             asyncio.create_task(self._share(), name="correlator-share"),
             asyncio.create_task(self._audit(), name="correlator-audit"),

@@ -14,6 +14,9 @@ from cortexops.settings import CorrelatorSettings
 from ingest.sighting import Sighting
 
 _REMEMBERED = 10_000  # keys
+_CALM = 0.25
+"""Share of the window after which the partition is calm: no signal came. What waits to be added to incidents
+that have been opened lately then need not wait for more."""
 _COMPANY = 0.5
 """Seconds that a severe signal waits when others of its cluster are waiting too: what looks like many
 incidents may have one cause, and it may be the next to come."""
@@ -78,6 +81,7 @@ class Groups:
         self._open: dict[str, Group] = {}
         self._crowd: dict[str, int] = defaultdict(int)  # cluster → open groups
         self._flushed: OrderedDict[str, float] = OrderedDict()  # key → until when it may not hurry
+        self._newest = 0.0  # when the last signal came, of whatever key
         self._busy: dict[str, float] = {}  # cluster → until when a severe signal has company
         self.again: list[Bundle] = []  # each at its own time
         self._held: list[Bundle] = []  # all together, when an engine is back
@@ -90,6 +94,7 @@ class Groups:
             group = self._open[taken.key] = Group(taken.key, taken.resource, now + self._window)
             self._crowd[taken.resource.cluster] += 1
         group.taken.append(taken)
+        self._newest = now
         group.severe = group.severe or taken.sighting.severity in self._severe
 
     def due(self, now: float, *, pressed: bool = False) -> list[Group]:
@@ -106,7 +111,9 @@ class Groups:
         """When the group is due."""
         cluster = group.resource.cluster
         opened = group.due - self._window
-        if not group.severe or self._flushed.get(group.key, 0.0) > opened:
+        if self._flushed.get(group.key, 0.0) > opened:
+            return min(group.due, self._newest + self._window * _CALM)
+        if not group.severe:
             return group.due
         alone = self._crowd[cluster] == 1 and self._busy.get(cluster, 0.0) <= opened
         return opened if alone else min(group.due, opened + _COMPANY)

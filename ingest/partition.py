@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -160,13 +160,15 @@ class Partition:
 
     async def _open(self, envelope: Envelope) -> list[Seen]:
         """The signals of one message; what cannot be read is parked, its neighbours are not."""
+        if self._recorder.may_be_behind_a_gap(envelope):
+            await self._until_stored(self._recorder.look_for_gap, envelope)
         try:
             found = documents(envelope.data)
         except InvalidInput as error:
-            await self._until_stored(self._recorder.read, envelope, 1)
+            self._recorder.read(envelope, 1)
             await self._park(envelope, envelope.data, error)
             return []
-        if not await self._until_stored(self._recorder.read, envelope, len(found)):
+        if not self._recorder.read(envelope, len(found)):
             return []
         seen = []
         for document in found:
@@ -218,7 +220,8 @@ class Partition:
                 async with asyncio.timeout(self._groups.next_due(time.monotonic()) or 0.001):
                     await self._news.wait()
 
-    def _answer(self, taken: Taken, fate: Fate, key: str) -> None:
-        self._recorder.answer(taken, fate, key)
-        self._mine -= 1
-        self._held.change(-1)
+    def _answer(self, answers: Sequence[tuple[Taken, Fate]], key: str) -> None:
+        for taken, fate in answers:
+            self._recorder.answer(taken, fate, key)
+        self._mine -= len(answers)
+        self._held.change(-len(answers))

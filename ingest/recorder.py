@@ -7,17 +7,20 @@ in the books or wholly to be read again.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Sums
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
+
+from prometheus_client import Counter
 
 from cortexops.domain.correlation import DUPLICATE, KEEPS_FAILING, STREAM_LIMIT, Fate
 from cortexops.domain.errors import PermanentError
 from cortexops.domain.partitions import Entry, Lease, Progress, Settlement
 from cortexops.domain.signal import FateReason, SignalFate
 from cortexops.metrics import EVENTS_INGESTED, SIGNAL_FATES, SIGNALS_DROPPED
-from cortexops.ports.bus import Envelope, PartitionReader, SignalBus, StreamState
+from cortexops.ports.bus import Envelope, PartitionReader, Place, SignalBus, StreamState
 from cortexops.ports.partitions import Fenced, PartitionStore
 from cortexops.telemetry import get_logger
 from ingest.grouping import Taken
@@ -27,12 +30,17 @@ _UNKNOWN = "unknown"
 _log = get_logger(__name__)
 
 
+@lru_cache
+def _unnumbered() -> Counter:
+    return EVENTS_INGESTED.labels(_UNKNOWN, _UNKNOWN)
+
+
 @dataclass(slots=True)
 class _Answers:
     """What became of one message's signals so far."""
 
     entries: list[Entry] = field(default_factory=list)
-    counts: Counter[Fate] = field(default_factory=Counter)
+    counts: dict[Fate, int] = field(default_factory=dict)
 
 
 class _Gaps(NamedTuple):
@@ -69,9 +77,9 @@ class Recorder:
         """Messages that are read and not in the books."""
         return self._progress.held
 
-    async def read(self, envelope: Envelope, signals: int) -> bool:
+    def read(self, envelope: Envelope, signals: int) -> bool:
         """A message with so many signals was read. False when an earlier owner has settled it."""
-        await self._look_for_gap(envelope, signals)
+        self._place(envelope, signals)
         self._position = envelope.sequence
         if self._lease.settled(envelope.sequence):
             self._progress.skip(envelope.sequence)
@@ -86,14 +94,15 @@ class Recorder:
         """A signal has its fate. A duplicate is counted; its row is there already."""
         sighting = taken.sighting
         answers = self._answers[taken.sequence]
-        answers.counts[fate] += 1
+        answers.counts[fate] = answers.counts.get(fate, 0) + 1
         if fate != DUPLICATE:
             answers.entries.append(Entry(sighting.id, fate, key, sighting.text))
         self._answered(taken.sequence)
 
     def parked(self, sequence: int, reason: FateReason) -> None:
         """What stood in a signal's place could not be read, and is parked."""
-        self._answers[sequence].counts[Fate(SignalFate.PARKED, reason)] += 1
+        counts, fate = self._answers[sequence].counts, Fate(SignalFate.PARKED, reason)
+        counts[fate] = counts.get(fate, 0) + 1
         self._answered(sequence)
 
     def _answered(self, sequence: int) -> None:
@@ -126,12 +135,12 @@ class Recorder:
                 body = answers.entries[-1].body.encode()
                 await self._bus.park(body, FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
                 answers.entries.pop()
-            answers.counts = Counter({KEEPS_FAILING: answers.counts.total()})
+            answers.counts = {KEEPS_FAILING: sum(answers.counts.values())}
             await self._write([sequence], _NONE)
 
     async def _write(self, ready: Sequence[int], gaps: _Gaps) -> None:
         """One transaction; afterwards these are no longer waiting to be written."""
-        ready, counts = list(ready), Counter({STREAM_LIMIT: gaps.signals} if gaps.signals else {})
+        ready, counts = list(ready), Sums({STREAM_LIMIT: gaps.signals} if gaps.signals else {})
         entries: list[Entry] = []
         for sequence in ready:
             answers = self._answers[sequence]
@@ -150,27 +159,43 @@ class Recorder:
             SIGNAL_FATES.labels(fate.fate, fate.reason).inc(number)
         await self._reader.done(floor)
 
-    async def _look_for_gap(self, envelope: Envelope, signals: int) -> None:
+    def may_be_behind_a_gap(self, envelope: Envelope) -> bool:
+        """Whether its publisher numbered messages before it that we have not seen."""
+        place = envelope.place
+        if place is None or place.message <= self._expected(place)[0]:
+            return False
+        return not self._lease.settled(envelope.sequence)
+
+    async def look_for_gap(self, envelope: Envelope) -> None:
         """Count what the stream discarded at its limit before anybody was handed it.
 
         The publisher's numbers say how much is missing; the stream's oldest position says whether it was
         discarded, or was never stored because the publisher got no answer and was told to send again.
+        Raises `TemporaryError`.
         """
+        if envelope.place is None:
+            return
+        if self._stream.first <= self._position + 1:
+            self._stream = await self._bus.stream()
+        if self._stream.first > self._position + 1:
+            message, signal = self._expected(envelope.place)
+            missing = envelope.place.signal - signal
+            self._gaps = _Gaps(
+                self._gaps.messages + envelope.place.message - message, self._gaps.signals + missing
+            )
+            SIGNALS_DROPPED.inc(missing)
+            _log.error("the stream discarded signals at its limit before they were read", number=missing)
+
+    def _expected(self, place: Place) -> tuple[int, int]:
+        return self._places.get(place.publisher, (0, 0))
+
+    def _place(self, envelope: Envelope, signals: int) -> None:
+        """Keep how far its publisher has come."""
         place = envelope.place
         if place is None:
-            EVENTS_INGESTED.labels(_UNKNOWN, _UNKNOWN).inc(signals)  # nobody has counted them before
+            _unnumbered().inc(signals)  # nobody has counted them before
             return
-        expected = self._places.get(place.publisher, (0, 0))
-        if place.message > expected[0] and not self._lease.settled(envelope.sequence):
-            if self._stream.first <= self._position + 1:
-                self._stream = await self._bus.stream()
-            if self._stream.first > self._position + 1:
-                missing = place.signal - expected[1]
-                self._gaps = _Gaps(
-                    self._gaps.messages + place.message - expected[0], self._gaps.signals + missing
-                )
-                SIGNALS_DROPPED.inc(missing)
-                _log.error("the stream discarded signals at its limit before they were read", number=missing)
+        expected = self._expected(place)
         self._places.pop(place.publisher, None)  # the latest stand last
         self._places[place.publisher] = (
             max(expected[0], place.message + 1),

@@ -63,10 +63,10 @@ class Settler:
         groups: Groups,
         registry: Registry,
         *,
-        answer: Callable[[Taken, Fate, str], None],
+        answer: Callable[[Sequence[tuple[Taken, Fate]], str], None],
         may_act: Callable[[], bool],
     ) -> None:
-        """`answer` is told the fate of each signal and the key of its incident; `may_act` says whether the
+        """`answer` is told the fates of signals and the key of their incident; `may_act` says whether the
         lease is still ours."""
         self._cooldown = timedelta(minutes=settings.cooldown_minutes)
         self._most_failures = settings.max_deliver
@@ -207,11 +207,11 @@ class Settler:
                 if self.problem:  # it would only wait for the same time-out
                     raise TemporaryError(self.problem)
                 if any(sighting.status is SignalStatus.FIRING for sighting in heard):
-                    told = [sighting.signal() for sighting in fold(heard)]
+                    told = [sighting.text for sighting in fold(heard)]
                     started = await self._starter.deliver(bundle.key, bundle.resource, told, linked)
                     bundle.fates = fates_after_delivery(fates, started)
                 elif ended or linked:  # news of an end never starts an incident
-                    news = [sighting.signal() for sighting in fold(ended)]
+                    news = [sighting.text for sighting in fold(ended)]
                     running = await self._starter.add(bundle.key, news, linked)
                     fate = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT) if running else _UNKNOWN
                     bundle.fates = {**fates, **{sighting.id: fate for sighting in ended}}
@@ -233,6 +233,7 @@ class Settler:
         moment = datetime.now(UTC)
         oldest = float("inf")
         seen: set[str] = set()
+        answers: list[tuple[Taken, Fate]] = []
         for taken in bundle.taken:
             id_ = taken.sighting.id
             fate = DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else bundle.fates[id_]
@@ -243,7 +244,8 @@ class Settler:
                 if taken.key != bundle.key and fate.fate is SignalFate.MERGED:
                     fate = _LINKED[bundle.reasons[id_]]
             self._registry.settled(taken.key)
-            self._answer(taken, fate, bundle.key)
+            answers.append((taken, fate))
+        self._answer(answers, bundle.key)
         if oldest < float("inf"):
             CORRELATION_LATENCY.observe(max(0.0, time.time() - oldest))
             self._registry.delivered(bundle.key)
@@ -286,7 +288,7 @@ class Settler:
                 self._postpone([bundle], lost)
                 return
             self._registry.settled(taken.key)
-            self._answer(taken, KEEPS_FAILING, bundle.key)
+            self._answer([(taken, KEEPS_FAILING)], bundle.key)
 
 
 def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:

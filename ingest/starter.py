@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
-from temporalio.api.common.v1 import Payloads, WorkflowExecution, WorkflowType
+from pydantic import TypeAdapter
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.taskqueue.v1 import TaskQueue as TaskQueueMessage
 from temporalio.api.workflowservice.v1 import (
@@ -17,6 +18,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
 )
 from temporalio.client import Client
+from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from cortexops.adapters.temporal import connect
@@ -27,19 +29,19 @@ from cortexops.contracts.incident import (
     Absorption,
     IncidentInput,
     IncidentLimits,
-    SignalBatch,
     TaskQueue,
 )
 from cortexops.domain.correlation import MOST_DELIVERED
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.incident import MOST_LINKED
+from cortexops.domain.reasoning import ModelLimits
 from cortexops.domain.resource import ResourceRef
-from cortexops.domain.signal import Signal
 from cortexops.domain.verification import Limits
 from cortexops.settings import IncidentSettings, Settings
 
 LARGEST_BATCH = 512 * 1024
 """Bytes of JSON in one Temporal signal; the server takes 2 MiB for a payload."""
+_LINKED = TypeAdapter(tuple[ResourceRef, ...])
 _RPC_TIMEOUT = timedelta(seconds=10)
 _BY_INPUT = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE}
 
@@ -54,14 +56,14 @@ class Starter(Protocol):
         self,
         key: str,
         resource: ResourceRef,
-        signals: Sequence[Signal],
+        documents: Sequence[str],
         linked: Sequence[ResourceRef] = (),
     ) -> bool:
-        """Start the workflow of the key with these signals, or add them to the running one; `linked` are
-        objects whose trouble is part of it. True when one was started."""
+        """Start the workflow of the key with these signals, or add them to the running one; `documents` are
+        checked `cortexops.signal/v1`, `linked` objects whose trouble is part of it. True when one was started."""
         ...
 
-    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
+    async def add(self, key: str, documents: Sequence[str], linked: Sequence[ResourceRef] = ()) -> bool:
         """Add to a running workflow only; False when there is none."""
         ...
 
@@ -72,7 +74,7 @@ class Starter(Protocol):
     async def health(self) -> str | None: ...
 
 
-def limits_of(settings: IncidentSettings) -> IncidentLimits:
+def limits_of(settings: IncidentSettings, model: ModelLimits | None = None) -> IncidentLimits:
     """The limits that an incident carries from its start."""
     return IncidentLimits(
         max_attempts=settings.max_attempts,
@@ -83,28 +85,34 @@ def limits_of(settings: IncidentSettings) -> IncidentLimits:
             stable_for=settings.verification_stable_seconds,
             interval=settings.verification_interval_seconds,
         ),
+        model=model,
     )
 
 
-def batches(signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> Iterator[SignalBatch]:
-    """In order, at most `MOST_DELIVERED` signals and half a MiB each; the linked objects go with the first.
+def batches(documents: Sequence[str], linked: Sequence[ResourceRef] = ()) -> Iterator[str]:
+    """`SignalBatch` documents: in order, at most `MOST_DELIVERED` signals and half a MiB each; the linked
+    objects go with the first. The signals' text was checked when it was read and is put in as it stands.
 
     Raises `PermanentError` for one signal beyond.
     """
-    rest = tuple(linked[:MOST_LINKED])
-    part: list[Signal] = []
+    rest = _LINKED.dump_json(tuple(linked[:MOST_LINKED])).decode()
+    part: list[str] = []
     size = 0
-    for signal in signals:
-        length = len(signal.model_dump_json())
+    for document in documents:
+        length = len(document)
         if length > LARGEST_BATCH:
-            raise PermanentError(f"signal {signal.id} is too large for a workflow ({length} bytes)")
+            raise PermanentError(f"a signal is too large for a workflow ({length} characters)")
         if part and (len(part) == MOST_DELIVERED or size + length > LARGEST_BATCH):
-            yield SignalBatch(signals=tuple(part), linked=rest)
-            part, size, rest = [], 0, ()
-        part.append(signal)
+            yield _batch(part, rest)
+            part, size, rest = [], 0, "[]"
+        part.append(document)
         size += length
-    if part or rest:
-        yield SignalBatch(signals=tuple(part), linked=rest)
+    if part or rest != "[]":
+        yield _batch(part, rest)
+
+
+def _batch(documents: Sequence[str], linked: str) -> str:
+    return f'{{"signals":[{",".join(documents)}],"linked":{linked}}}'
 
 
 class TemporalStarter:
@@ -121,7 +129,7 @@ class TemporalStarter:
         self._environment_of = environment_of
         self._client = client
         self._connecting = asyncio.Lock()
-        self._limits = limits_of(settings.incident)
+        self._limits = limits_of(settings.incident, settings.model.limits())
 
     async def _connected(self) -> Client:
         if self._client is None:
@@ -134,7 +142,7 @@ class TemporalStarter:
         self,
         key: str,
         resource: ResourceRef,
-        signals: Sequence[Signal],
+        documents: Sequence[str],
         linked: Sequence[ResourceRef] = (),
     ) -> bool:
         client = await self._connected()
@@ -143,7 +151,7 @@ class TemporalStarter:
         )
         payload = await self._encoded(client, argument)
         started = False
-        for batch in batches(signals, linked):
+        for batch in batches(documents, linked):
             request = SignalWithStartWorkflowExecutionRequest(
                 namespace=client.namespace,
                 workflow_id=key,
@@ -155,7 +163,7 @@ class TemporalStarter:
                 workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
                 workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
                 signal_name=ADD_SIGNALS,
-                signal_input=await self._encoded(client, batch),
+                signal_input=await self._encoded(client, _json(batch)),
             )
             try:
                 answer = await client.workflow_service.signal_with_start_workflow_execution(
@@ -166,9 +174,9 @@ class TemporalStarter:
             started = started or answer.started
         return started
 
-    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
-        for batch in batches(signals, linked):
-            if not await self._signal(key, ADD_SIGNALS, batch):
+    async def add(self, key: str, documents: Sequence[str], linked: Sequence[ResourceRef] = ()) -> bool:
+        for batch in batches(documents, linked):
+            if not await self._signal(key, ADD_SIGNALS, _json(batch)):
                 return False
         return True
 
@@ -211,6 +219,11 @@ class TemporalStarter:
         except RPCError as error:
             return f"Temporal does not answer: {error.status.name}"
         return None
+
+
+def _json(document: str) -> RawValue:
+    """Text that is JSON already, for the data converter."""
+    return RawValue(Payload(metadata={"encoding": b"json/plain"}, data=document.encode()))
 
 
 def _failure(error: RPCError) -> PermanentError | TemporaryError:

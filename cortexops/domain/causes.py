@@ -68,20 +68,28 @@ class Trouble:
 
     key: str
     resource: ResourceRef
-    signs: dict[Sign, Span] = field(default_factory=dict)
+    signs: dict[Sign, Span] = field(default_factory=dict, init=False)
+    has_own_reason: bool = field(default=False, init=False)
+    obstructed: bool = field(default=False, init=False)
+    """Whether something refuses its pods."""
+    _began: dict[SignalType, float] = field(default_factory=dict, init=False)
 
     def add(self, sign: Sign, at: float) -> None:
         """The sign began at this Unix time, perhaps once more."""
         known = self.signs.get(sign)
-        self.signs[sign] = Span(at, at) if known is None else Span(min(at, known.first), max(at, known.last))
+        if known is None:
+            self.signs[sign] = Span(at, at)
+            self.has_own_reason = self.has_own_reason or sign.type in _OWN_REASON
+            self.obstructed = self.obstructed or bool(sign.obstacle)
+        elif known.first <= at <= known.last:
+            return
+        else:
+            self.signs[sign] = Span(min(at, known.first), max(at, known.last))
+        self._began[sign.type] = min(at, self._began.get(sign.type, at))
 
-    def first(self, *types: SignalType) -> float | None:
+    def first(self, types: Iterable[SignalType]) -> float | None:
         """When the first sign of these types began."""
-        return min((span.first for sign, span in self.signs.items() if sign.type in types), default=None)
-
-    @property
-    def has_own_reason(self) -> bool:
-        return any(sign.type in _OWN_REASON for sign in self.signs)
+        return min((self._began[type] for type in types if type in self._began), default=None)
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,10 @@ def _where(trouble: Trouble, sign: Sign) -> str:
 def _under_nodes(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
     failed: dict[tuple[str, str], tuple[str, float]] = {}
     for trouble in known.values():
-        began = trouble.first(_T.NODE_NOT_READY)
-        if trouble.resource.kind == "Node" and began is not None:
+        if trouble.resource.kind != "Node":
+            continue
+        began = trouble.first([_T.NODE_NOT_READY])
+        if began is not None:
             failed[trouble.resource.cluster, trouble.resource.name] = trouble.key, began
     found: dict[tuple[str, Sign], Link] = {}
     if not failed:
@@ -205,8 +215,10 @@ def _under_nodes(known: Mapping[str, Trouble], around: Surroundings) -> dict[tup
 def _stopped_by_obstacles(known: Mapping[str, Trouble]) -> dict[tuple[str, Sign], Link]:
     stopped: dict[tuple[str, str, str], list[_Member]] = defaultdict(list)
     for key, trouble in known.items():
+        if not trouble.obstructed or trouble.resource.kind == "Node":
+            continue
         for sign, span in trouble.signs.items():
-            if sign.obstacle and trouble.resource.kind != "Node":
+            if sign.obstacle:
                 place = trouble.resource.namespace if sign.obstacle.startswith("quota/") else ""
                 stopped[trouble.resource.cluster, place, sign.obstacle].append(_Member(span, key, sign))
     return _behind_the_first(stopped.values(), LinkReason.NAMESPACE_WIDE)
@@ -247,7 +259,7 @@ def _by_dependency(known: Mapping[str, Trouble], around: Surroundings) -> dict[t
             continue
         causes = []
         for called in around.calls[key]:
-            began = known[called].first(*_UPSTREAM) if called in known and called != key else None
+            began = known[called].first(_UPSTREAM) if called in known and called != key else None
             if began is not None:
                 causes.append((began, called))
         for sign, span in trouble.signs.items():

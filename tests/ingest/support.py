@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from cortexops.contracts.incident import Absorption
 from cortexops.domain.errors import CortexError
 from cortexops.domain.resource import ResourceRef
-from cortexops.domain.signal import Severity, Signal, SignalStatus, signal_type
+from cortexops.domain.signal import Severity, Signal, SignalStatus, parse_signal, signal_type
 from cortexops.settings import Settings
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -85,8 +85,9 @@ class RecordingStarter:
                 raise self.failures[one.name]
 
     async def deliver(
-        self, key: str, resource: ResourceRef, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()
+        self, key: str, resource: ResourceRef, documents: Sequence[str], linked: Sequence[ResourceRef] = ()
     ) -> bool:
+        signals = [parse_signal(document) for document in documents]
         self._check(signals)
         self.linked.setdefault(key, set()).update(str(one) for one in linked)
         self.told.append((key, list(signals)))
@@ -96,7 +97,8 @@ class RecordingStarter:
             self.started.append(key)
         return fresh
 
-    async def add(self, key: str, signals: Sequence[Signal], linked: Sequence[ResourceRef] = ()) -> bool:
+    async def add(self, key: str, documents: Sequence[str], linked: Sequence[ResourceRef] = ()) -> bool:
+        signals = [parse_signal(document) for document in documents]
         self._check(signals)
         if key not in self.running:
             return False

@@ -157,6 +157,26 @@ def test_it_refuses_to_listen_off_loopback_without_a_token() -> None:
     assert load_settings(gateway={"host": "0.0.0.0", "token": "t"}).gateway.token is not None
 
 
+async def test_a_cluster_that_cannot_be_watched_is_named_and_keeps_no_sender_out(
+    nats_server: NatsEngine,
+) -> None:
+    async with await JetStreamBus.connect(settings(nats_server.endpoint.url).nats) as bus:
+        app = create_gateway(
+            settings(), bus, watched=lambda: {"east": "pods: not allowed to watch", "west": None}
+        )
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            health = await client.get("/debug/healthz")
+    assert health.status_code == 200
+    assert health.json()["status"] == "degraded"
+    assert health.json()["components"]["watch east"] == {
+        "healthy": False,
+        "detail": "pods: not allowed to watch",
+    }
+    assert health.json()["components"]["watch west"]["healthy"] is True
+    assert metric("cortexops_component_unhealthy", component="watch east") == 1
+
+
 async def test_while_the_bus_is_down_it_says_503_and_nothing_is_lost_when_senders_retry(
     nats_server: NatsEngine,
 ) -> None:

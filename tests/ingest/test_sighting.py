@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.signal import Signal
+from cortexops.domain.signal import Signal, parse_signal
 from ingest.decode import decode_signal
 from ingest.sighting import documents, obstacle_of, see
 from tests.ingest.support import signal
@@ -71,7 +71,7 @@ def test_it_agrees_with_the_full_model(document: dict[str, Any]) -> None:
     )
     assert seen.sighting.started_at == full.started_at.timestamp()
     assert seen.labels == full.labels
-    whole = seen.sighting.signal()
+    whole = parse_signal(seen.sighting.text)
     assert whole.id == seen.sighting.id
     assert whole == full
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from cortexops.contracts.incident import IncidentInput, SignalBatch
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.incident import MOST_LINKED
 from cortexops.domain.resource import ResourceRef
-from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
+from cortexops.domain.signal import FateReason, Signal, SignalFate, SignalStatus
 from cortexops.settings import Settings
 from ingest.accept import accept
 from ingest.correlator import Correlator
@@ -56,6 +56,14 @@ async def received(client: Client, key: str) -> tuple[list[IncidentInput], list[
     return inputs, told
 
 
+def documents_of(*signals: Signal) -> list[str]:
+    return [signal.model_dump_json() for signal in signals]
+
+
+def read(documents: Iterable[str]) -> list[SignalBatch]:
+    return [SignalBatch.model_validate_json(document) for document in documents]
+
+
 async def runs(client: Client, key: str) -> int:
     return len([one async for one in client.list_workflows(f'WorkflowId = "{key}"')])
 
@@ -67,17 +75,17 @@ async def test_signal_with_start_says_whether_it_started(
     starter = TemporalStarter(configured, staging)
     first, second = signal("A", cluster=task_queue_prefix), signal("B", cluster=task_queue_prefix)
     key = f"incident:{first.resource.key}"
-    assert await starter.add(key, [first]) is False
-    assert await starter.deliver(key, first.resource, [first]) is True
-    assert await starter.deliver(key, first.resource, [second]) is False
-    assert await starter.add(key, [first]) is True
+    assert await starter.add(key, documents_of(first)) is False
+    assert await starter.deliver(key, first.resource, documents_of(first)) is True
+    assert await starter.deliver(key, first.resource, documents_of(second)) is False
+    assert await starter.add(key, documents_of(first)) is True
     inputs, told = await received(temporal, key)
     assert inputs == [IncidentInput(resource=first.resource, environment="staging")]
     assert [batch.signals for batch in told] == [(first,), (second,), (first,)]
     handle = temporal.get_workflow_handle(key)
     await handle.terminate()
-    assert await starter.add(key, [second]) is False
-    assert await starter.deliver(key, first.resource, [second]) is True
+    assert await starter.add(key, documents_of(second)) is False
+    assert await starter.deliver(key, first.resource, documents_of(second)) is True
     assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     assert await starter.health() is None
     await handle.terminate()
@@ -87,20 +95,22 @@ async def test_an_absent_temporal_is_a_temporary_error() -> None:
     starter = TemporalStarter(settings(temporal={"address": "127.0.0.1:9"}), staging)
     one = signal()
     with pytest.raises(TemporaryError):
-        await starter.deliver("incident:x", one.resource, [one])
+        await starter.deliver("incident:x", one.resource, documents_of(one))
     assert await starter.health() is not None
 
 
 def test_batches_are_bounded_in_number_and_size() -> None:
     many = [signal(f"A{n}") for n in range(450)]
     apps = [one.resource.model_copy(update={"name": f"app{n}"}) for n, one in enumerate(many)]
-    assert [len(batch.linked) for batch in batches(many, apps[:40])] == [40] + [0] * 14
-    assert [len(batch.linked) for batch in batches([], apps)] == [MOST_LINKED]
-    assert [len(batch.signals) for batch in batches(many)] == [32] * 14 + [2]
-    heavy = [signal(f"A{n}", labels={"x": "y" * 200_000}) for n in range(5)]
-    assert [len(batch.signals) for batch in batches(heavy)] == [2, 2, 1]
+    assert [len(batch.linked) for batch in read(batches(documents_of(*many), apps[:40]))] == [40] + [0] * 14
+    assert [len(batch.linked) for batch in read(batches([], apps))] == [MOST_LINKED]
+    assert [len(batch.signals) for batch in read(batches(documents_of(*many)))] == [32] * 14 + [2]
+    assert [one for batch in read(batches(documents_of(*many))) for one in batch.signals] == many
+    heavy = documents_of(*(signal(f"A{n}", labels={"x": "y" * 200_000}) for n in range(5)))
+    assert [len(batch.signals) for batch in read(batches(heavy))] == [2, 2, 1]
     with pytest.raises(PermanentError):
-        list(batches([signal(labels={"x": "y" * 600_000})]))
+        list(batches(documents_of(signal(labels={"x": "y" * 600_000}))))
+    assert list(batches([])) == []
 
 
 @asynccontextmanager
