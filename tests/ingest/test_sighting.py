@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cortexops.adapters.nats.publishing import document_of
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import Signal, parse_signal
 from ingest.decode import decode_signal
@@ -122,3 +123,15 @@ def test_lone_surrogates_and_control_characters_never_reach_the_books() -> None:
 def test_what_refuses_pods_is_read_from_the_api_servers_own_words(text: str, obstacle: str) -> None:
     assert obstacle_of("FailedCreate", text) == obstacle
     assert obstacle_of("HighErrorRate", text) == ""
+
+
+@given(mutated())
+def test_what_the_gateway_writes_is_what_the_model_reads(document: dict[str, Any]) -> None:
+    try:
+        one = decode_signal(json.dumps(document).encode())
+    except InvalidInput:
+        return
+    written = document_of(one)
+    assert json.loads(written).keys() == json.loads(one.model_dump_json()).keys()
+    assert parse_signal(written) == one
+    assert see(written).sighting.id == one.id
