@@ -361,6 +361,9 @@ def alert_signal(
     kind = signal_type(name)
     resource = resource_of(labels, name, kind, cluster=cluster)
     annotations = table(alert.get("annotations"), "annotations")
+    runbook = one_line(annotations.get("runbook_url"), LONGEST_LABEL) if "runbook_url" in annotations else ""
+    if runbook:
+        labels = {**labels, "runbook_url": runbook}
     text = text_of(annotations.get("summary")) or text_of(annotations.get("message"))
     detail = text_of(annotations.get("description"))
     return make_signal(

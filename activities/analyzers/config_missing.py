@@ -8,15 +8,18 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_event, cite_release, cite_waiting, cite_write, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
-from cortexops.domain.findings import Subject, subjects, troubles
+from cortexops.domain.findings import Subject, subjects, template_spec, troubles
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.references import config_uses
-from cortexops.domain.kubernetes.values import mapping
+from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.releases import release_of
 from cortexops.domain.scene import Scene
 
 _OBJECT = re.compile(r"(?i)\b(configmap|secret)s? \"?(?:[a-z0-9-]+/)?([a-z0-9.-]+)\"? not found")
 _KEY = re.compile(r"(?i)couldn't find key (\S+) in (ConfigMap|Secret) (?:\S+?/)?([a-z0-9.-]+)")
+_MOUNTED_KEY = re.compile(
+    r"(?i)volume \"([^\"]+)\" ?: .*?references non-existent (config|secret) key: (\S+)", re.DOTALL
+)
 _KINDS = {"configmap": "ConfigMap", "secret": "Secret"}
 _EXPLAINS = (
     Category.CRASH,
@@ -42,7 +45,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 holder.setdefault(missing, (trouble.pod.name, trouble.state.name))
         stuck = {ref for ref, pod in subject.pods if pods.phase(pod) == "Pending" or pods.is_unready(pod)}
         for event in events_of(scene, subject, "FailedMount", "Failed"):
-            missing = _missing(event.message)
+            missing = _missing(event.message) or _missing_in_volume(subject, event.message)
             if missing is not None and event.about in stuck:
                 said.setdefault(missing, []).append(cite_event(book, event))
                 holder.setdefault(missing, (event.about.name, ""))
@@ -60,6 +63,24 @@ def _missing(message: str) -> tuple[str, str, str] | None:
     match = _OBJECT.search(message)
     if match:
         return _KINDS[match.group(1).lower()], match.group(2), ""
+    return None
+
+
+def _missing_in_volume(subject: Subject, message: str) -> tuple[str, str, str] | None:
+    """The kubelet names the volume and the key; which object it is, the pod's spec tells."""
+    match = _MOUNTED_KEY.search(message)
+    if match is None:
+        return None
+    volume, kind, key = match.group(1), match.group(2).lower(), match.group(3).rstrip(".,")
+    for each in objects(template_spec(subject), "volumes"):
+        if text(each, "name") != volume:
+            continue
+        for source in (each, *objects(each, "projected", "sources")):
+            place = mapping(source, "configMap" if kind == "config" else "secret")
+            name = text(place, "secretName") or text(place, "name")
+            keys = {text(item, "key") for item in objects(place, "items")}
+            if name and (key in keys or source is each):
+                return ("ConfigMap" if kind == "config" else "Secret"), name, key
     return None
 
 

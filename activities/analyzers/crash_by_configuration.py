@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
@@ -14,6 +15,7 @@ from cortexops.domain.citing import cite_end, cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
+    NEARLY_CALLED,
     Subject,
     Trouble,
     alerted_at,
@@ -130,7 +132,8 @@ def _of_source(
     if changed is None and (complaint is None or complaint.strength < 0.8):
         return None
     right = complaint is not None and _names_living_service(scene, subject, obj, complaint.key)
-    direct = _direct(complaint, changed=changed is not None, drifted=_drifted(obj, complaint))
+    typo = complaint is not None and _misspells_service(scene, subject, obj, complaint)
+    direct = _direct(complaint, changed=changed is not None, drifted=_drifted(obj, complaint), typo=typo)
     if right:
         direct = min(direct, 0.55)
     if direct < 0.45:
@@ -163,7 +166,7 @@ def _of_source(
         support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
         evidence=tuple(evidence),
         against=tuple(against),
-        explains=_explains(complaint, blamed=changed is not None and not well),
+        explains=_explains(complaint, blamed=typo or (changed is not None and not well)),
         container=cases[0].state.name if cases else "",
         facts={key: value for key, value in facts.items() if value},
     )
@@ -175,13 +178,13 @@ def _explains(complaint: Complaint | None, *, blamed: bool) -> tuple[Category, .
     return _EXPLAINS if blamed else _EXPLAINS_UNCHANGED
 
 
-def _direct(complaint: Complaint | None, *, changed: bool, drifted: bool) -> float:
+def _direct(complaint: Complaint | None, *, changed: bool, drifted: bool, typo: bool) -> float:
     """Both signs, change and complaint, are proof; one alone is a lead."""
     if complaint is None:
         return 0.55 if changed else 0.0
     if changed:
         return 0.7 + 0.3 * complaint.strength
-    if drifted:
+    if drifted or typo:
         return 0.9 * complaint.strength
     # a value that the program calls bad is bad; one that merely names who does not answer may be right
     return (
@@ -339,6 +342,21 @@ def _names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -
             service = scene.ref("Service", *address)
             if scene.get(service) is not None and service_ready(scene, service) == 0:
                 return True
+    return False
+
+
+def _misspells_service(scene: Scene, subject: Subject, obj: JSON, complaint: Complaint) -> bool:
+    """Whether the value names a Service that does not exist where one of nearly that name does, and the
+    program cannot find it."""
+    if not complaint.shows_value and not complaints.resolving(complaint.lines):
+        return False
+    for host in hosts.hosts_in_value(complaint.key, texts(obj, "data").get(complaint.key, "")):
+        address = hosts.service_address(host, subject.ref.namespace)
+        if address is None or not any(host in line.lower() for line in complaint.lines):
+            continue
+        there = [ref.name for ref, _ in scene.of_kind("Service") if ref.namespace == address[0]]
+        if address[1] not in there and get_close_matches(address[1], there, n=1, cutoff=NEARLY_CALLED):
+            return True
     return False
 
 

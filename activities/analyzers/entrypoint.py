@@ -19,6 +19,9 @@ _COMMAND = re.compile(
     r"(?i)(exec: \"([^\"]+)\"(?:: stat [^:]+)?: (?:no such file or directory|executable file not found in \$PATH"
     r"|permission denied)|unable to start container process)"
 )
+_ROOT = re.compile(
+    r"(?i)container has runAsNonRoot and image (?:will run as root|has non-numeric user)(?: \([\w-]+\))?"
+)
 _SHELL = re.compile(r"(?i)(?:sh|bash): (?:line )?\d*:? ?(\S+): (?:command )?not found")
 _EXPLAINS = (
     Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
@@ -52,8 +55,10 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) ->
     for message in [*said, *(line for _, _, line in lines)]:
         if _ARCHITECTURE.search(message):
             category, what = Category.WRONG_ARCHITECTURE, message
-        elif (match := _COMMAND.search(message)) or (
-            end is not None and end.code in (126, 127) and (match := _SHELL.search(message))
+        elif (
+            (match := _ROOT.search(message))
+            or (match := _COMMAND.search(message))
+            or (end is not None and end.code in (126, 127) and (match := _SHELL.search(message)))
         ):
             category, what = Category.BAD_ENTRYPOINT, match.group(0)
         if category is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, support
+from cortexops.domain.citing import cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis, confidence
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import (
@@ -12,17 +14,19 @@ from cortexops.domain.findings import (
     complaints_about,
     is_troubled,
     log_lines,
+    means_service,
     own_subjects,
     serves_badly,
     service_ready,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, meta, pods, selectors
+from cortexops.domain.kubernetes import commands, hosts, meta, pods, selectors
 from cortexops.domain.kubernetes.values import number, objects, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
 
+_LATELY = timedelta(hours=24)
 _EXPLAINS = (
     Category.DEPENDENCY_DOWN, Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE,
     Category.INIT_CONTAINER_FAILED, Category.BAD_ROLLOUT, Category.CRASH_SINCE_RELEASE,
@@ -82,6 +86,7 @@ def _called(scene: Scene, book: EvidenceBook, caller: Subject) -> list[Hypothesi
                 hypothesis = hypothesis or _selects_nothing(scene, book, callee, ref, service, asked=True)
                 if pods.ready_replicas(callee.obj):  # they serve; it is the way to them that is wrong
                     hypothesis = hypothesis or _wrong_port(scene, book, callee, ref, service, asked=True)
+                    hypothesis = hypothesis or _not_offered(scene, book, caller, ref, service, complained)
         if hypothesis is not None:
             found.append(
                 hypothesis.model_copy(
@@ -228,6 +233,37 @@ def _wrong_port(
             facts={"service": ref.name},
         )
     return None
+
+
+def _not_offered(
+    scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef, service: JSON, lines: list[str]
+) -> Hypothesis | None:
+    """The caller asks for a port that the Service does not have. Whether the Service lost it or the caller is
+    wrong, only a change of the Service's ports tells."""
+    has = [number(port, "port") for port in objects(service, "spec", "ports")]
+    asked = {
+        port
+        for line in lines
+        for host, port in hosts.ports_in_line(line)
+        if means_service(scene, host, ref, caller.ref.namespace)
+    }
+    if not asked or not has or asked & set(has) or text(service, "spec", "clusterIP") == "None":
+        return None
+    wanted, there = ", ".join(map(str, sorted(asked))), ", ".join(map(str, has))
+    write = meta.writes(service, "spec", "ports")
+    before = write is not None and write.at <= scene.onset and scene.onset - write.at < _LATELY
+    cited = cite_write(
+        book, ref, f"{ref} has {there}, not {wanted}", write if before else None, unknown=EvidenceKind.CONFIG
+    )
+    return Hypothesis(
+        resource=ref,
+        category=Category.SERVICE_MISROUTED,
+        summary=f"{caller.ref} asks for port {wanted} of {ref}, which has only {there}"
+        + (": its ports were changed before the trouble began" if before else ""),
+        support=support(caller, 0.95 if before else 0.7, precedes=True if before else None, steps=1),
+        evidence=(cited,),
+        facts={"service": ref.name},
+    )
 
 
 def _backends(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:

@@ -6,6 +6,7 @@ Goes on upstream where a callee is not well, so that a chain of victims ends at 
 from __future__ import annotations
 
 import asyncio
+from difflib import get_close_matches
 
 from activities.collectors import collector
 from activities.gathering import Gathering
@@ -18,6 +19,7 @@ from activities.workload_reading import (
     read_pods,
     template_labels,
 )
+from cortexops.domain.findings import NEARLY_CALLED
 from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods, selectors
 from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
@@ -131,6 +133,8 @@ async def _services(
             service = await gathering.get("Service", *address, required=ref in complained)
         if service is None and ref in complained and (host in configured or ".svc" in host):
             gathering.connect(caller, Relation.CALLS, ref)  # it is missed, and is not there
+            for name in get_close_matches(address[1], local, n=2, cutoff=NEARLY_CALLED):
+                gathering.keep("Service", local[name])  # perhaps it was meant
         if service is not None:
             gathering.keep("Service", service)
             found.setdefault(ref)

@@ -23,6 +23,8 @@ WORKLOADS = (
     "ReplicaSet",
     "ReplicationController",
 )
+NEARLY_CALLED = 0.75
+"""Likeness (difflib's ratio) of two names of which one may be a slip of the other."""
 _RECENT = timedelta(hours=6)
 _RECENT_WHEN_ALERTED = timedelta(days=7)  # an alert about kills refers to a kill, however long ago
 _CRASH_SIGNALS = frozenset({SignalType.OOM_KILL, SignalType.CRASH_LOOP, SignalType.MEMORY_HIGH})

@@ -177,8 +177,12 @@ def _details(incident: dict[str, Any], place: str) -> dict[str, str]:
     """All that is said about the object, wherever PagerDuty puts it; `custom_details` first."""
     found = details_of(incident.get("custom_details"), f"{place}.custom_details")
     body = incident.get("body")
-    if isinstance(body, dict) and isinstance(body.get("details"), dict):
-        found = {**details_of(body["details"], f"{place}.body.details"), **found}
+    details = body.get("details") if isinstance(body, dict) else None
+    inner = details.get("custom_details") if isinstance(details, dict) else None  # as the Events API took them
+    for part, where in ((inner, "body.details.custom_details"), (details, "body.details")):
+        if isinstance(part, dict):
+            flat = {name: value for name, value in part.items() if name != "custom_details"}
+            found = {**details_of(flat, f"{place}.{where}"), **found}
     fields = incident.get("custom_fields")
     for field in fields if isinstance(fields, list) else []:
         if isinstance(field, dict):

@@ -14,6 +14,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _IN_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@\"']*@)?({_NAME})(?::\d+)?")
 _WITH_PORT = re.compile(rf"(?<![\w./@-])({_NAME}):(\d{{2,5}})(?!\d|[:.]\d)")
+_PORT_IN_URL = re.compile(rf"://(?:[^\s/@\"']*@)?({_NAME}):(\d{{2,5}})(?!\d)")
 _QUALIFIED = re.compile(rf"(?<![\w./@-])({_LABEL}(?:\.{_LABEL}){{1,}})(?![\w-])")
 _LOOKUP = re.compile(
     rf"(?i)(?:lookup|enotfound|eai_again|getaddrinfo(?: [a-z_]+)?|unknownhostexception|resolve|resolving"
@@ -78,6 +79,12 @@ def hosts_in_line(line: str) -> list[str]:
         m.group(1) for m in _QUALIFIED.finditer(line) if m.group(1).rsplit(".", 1)[-1].lower() in _COMMON_TOP
     ]
     return _unique(found)
+
+
+def ports_in_line(line: str) -> list[tuple[str, int]]:
+    """(host, port) of the addresses that a log line names with their port."""
+    found = [*_WITH_PORT.finditer(line), *_PORT_IN_URL.finditer(line)]
+    return [(match.group(1).rstrip(".").lower(), int(match.group(2))) for match in found]
 
 
 def _unique(found: list[str]) -> list[str]:
