@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
         SignalBatch,
         VoteResult,
     )
-    from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
+    from cortexops.contracts.investigation import Investigated
     from cortexops.contracts.remediation import (
         ApplyInput,
         ApplyOutcome,
@@ -42,6 +42,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import options
     from workflows.approval import ApprovalDesk
     from workflows.chronicle import Chronicle
+    from workflows.inquiry import Inquiry
     from workflows.interruption import Interrupted, Interruption
     from workflows.signals import SignalLog
 
@@ -68,7 +69,9 @@ class IncidentWorkflow:
         self._desk = ApprovalDesk()
         self._book = Chronicle(order)
         self._interruption = Interruption()
+        self._inquiry = Inquiry(order, self._book, self._signals, self._interruption)
         self._tried: set[str] = set()
+        self._last_carried_out: tuple[Candidate, Diagnosis] | None = None
         self._rolled_back = False
 
     @workflow.run
@@ -83,6 +86,7 @@ class IncidentWorkflow:
         except ActivityError as error:
             failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
             await self._escalate(failed, f"a step kept failing: {error.cause or error}")
+        await self._learn_from_failure()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._book.incident
 
@@ -90,7 +94,7 @@ class IncidentWorkflow:
         """The story: find the cause, choose a remedy, get it allowed, do it, see if it helped, or undo it."""
         attempt = 0
         while attempt < self._limits.max_attempts:
-            found = await self._investigate()
+            found = await self._inquiry.run()
             if await self._nothing_to_mend(found.diagnosis):
                 return
             candidate = next(iter(order(list(found.candidates), frozenset(self._tried))), None)
@@ -122,6 +126,7 @@ class IncidentWorkflow:
                 return await self._escalate(applied.reason, applied.detail)
             if applied.outcome is ApplyOutcome.REFUSED:
                 continue
+            self._last_carried_out = candidate, found.diagnosis
             verification = await self._verify(candidate, change, applied, attempt)
             if verification.phase is Phase.SUCCESSFUL:
                 return await self._mended(candidate, found.diagnosis, verification)
@@ -160,30 +165,6 @@ class IncidentWorkflow:
         data = absorption.model_dump(mode="json", include={"into_key", "into_id", "reason"})
         await self._book.end(state, Reason.MERGED_INTO, detail, link=data)
 
-    async def _investigate(self) -> Investigated:
-        self._interruption.check()
-        await self._book.move(IncidentState.INVESTIGATING, Reason.INVESTIGATION_STARTED)
-        incident = self._book.incident
-        finding = workflow.start_activity_method(
-            Investigation.investigate,
-            InvestigateInput(
-                incident_id=incident.id,
-                target=incident.resource,
-                environment=self._order.environment,
-                signals=self._signals.newest,
-                budget_seconds=self._limits.investigation_seconds,
-            ),
-            **options.investigation(self._limits.investigation_seconds),
-        )
-        await workflow.wait_condition(lambda: finding.done() or self._interruption.absorbed)
-        if not finding.done() and finding.cancel():
-            with suppress(ActivityError):
-                await finding
-        self._interruption.check()
-        found: Investigated = await finding
-        self._book.diagnosed(found.diagnosis, found.candidates)
-        return found
-
     async def _nothing_to_mend(self, diagnosis: Diagnosis) -> bool:
         """Whether the incident ends here."""
         course = Course(
@@ -218,10 +199,11 @@ class IncidentWorkflow:
             risk=candidate.risk,
             reversible=candidate.reversible,
             category=cause.category if cause else "unknown",
-            confidence=cause.confidence if cause else 0.0,
+            confidence=diagnosis.sure,
             verdict=diagnosis.verdict,
             blast_radius=candidate.blast_radius,
             diff=candidate.planned,
+            commands=candidate.commands,
         )
         return await self._book.decide(question, reason, diagnosis.summary, candidate=candidate)
 
@@ -347,6 +329,13 @@ class IncidentWorkflow:
         final = IncidentState.CONTAINED if candidate.contains_only else IncidentState.RESOLVED
         await self._book.end(final, Reason.VERIFIED, f"{candidate.action}: {verification.detail}")
         await self._book.remember(candidate, diagnosis)
+
+    async def _learn_from_failure(self) -> None:
+        """The next incident like this one should know as well what did not help."""
+        unhelped = self._book.incident.state in (IncidentState.ROLLED_BACK, IncidentState.ESCALATED)
+        if unhelped and self._last_carried_out is not None and workflow.patched("remember-failures"):
+            with suppress(ActivityError):
+                await self._book.remember(*self._last_carried_out)
 
     async def _undo(self, applied: ApplyResult, verification: Verification, attempt: int) -> bool:
         """Take the change back. True when it is undone and another remedy may be tried."""

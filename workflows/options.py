@@ -58,6 +58,43 @@ def investigation(budget_seconds: float) -> dict[str, Any]:
     }
 
 
+READING_SECONDS = 30.0
+"""Of further reading that a model asks for."""
+
+KEEP_DIAGNOSIS: dict[str, Any] = {
+    "task_queue": TaskQueue.INVESTIGATION,
+    "start_to_close_timeout": timedelta(seconds=15),
+    "schedule_to_close_timeout": timedelta(seconds=60),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=500),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=["NotFoundError"],  # investigators of a version that knows no models
+    ),
+}
+
+
+def thinking(seconds: float) -> dict[str, Any]:
+    """One call of a model. Only a worker that dies makes it run again; nobody waits long for a free one."""
+    return {
+        "task_queue": TaskQueue.REASONING,
+        "schedule_to_start_timeout": timedelta(seconds=20),
+        "start_to_close_timeout": timedelta(seconds=seconds + 10),
+        "heartbeat_timeout": timedelta(seconds=15),
+        "schedule_to_close_timeout": timedelta(seconds=2 * seconds + 50),
+        "retry_policy": RetryPolicy(maximum_attempts=3, non_retryable_error_types=["NotFoundError"]),
+    }
+
+
+def reading(seconds: float) -> dict[str, Any]:
+    return {
+        "task_queue": TaskQueue.INVESTIGATION,
+        "start_to_close_timeout": timedelta(seconds=seconds + 10),
+        "heartbeat_timeout": timedelta(seconds=15),
+        "schedule_to_close_timeout": timedelta(seconds=2 * seconds + 50),
+        "retry_policy": RetryPolicy(maximum_attempts=2),
+    }
+
+
 def verification(window_seconds: float) -> dict[str, Any]:
     """A verification that a crash interrupts is measured anew; three windows at most."""
     return {

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote, VoteRefusal
 from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.links import LinkReason
+from cortexops.domain.reasoning import ModelLimits
 from cortexops.domain.resource import Frozen, ResourceRef
 from cortexops.domain.signal import Signal
 from cortexops.domain.verification import Limits
@@ -22,11 +23,13 @@ STATUS = "status"
 
 
 class TaskQueue(StrEnum):
-    """Three queues, three identities: orchestrating, reading clusters, changing them."""
+    """Three identities: orchestrating, reading clusters, changing them. Models are asked by the reading one,
+    on a queue of their own, so that a slow endpoint keeps nobody from being investigated."""
 
     INCIDENTS = "incidents"
     INVESTIGATION = "investigation"
     REMEDIATION = "remediation"
+    REASONING = "reasoning"
 
 
 class IncidentLimits(Frozen):
@@ -36,6 +39,8 @@ class IncidentLimits(Frozen):
     approval_seconds: float = 900
     investigation_seconds: float = 180
     verification: Limits = Limits()
+    model: ModelLimits | None = None
+    """Bounds of reasoning with a model; None: no model is asked."""
 
 
 class IncidentInput(Frozen):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from pydantic import Field
 from temporalio import activity
 
 from cortexops.domain.action import Candidate
 from cortexops.domain.case import Case
 from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.evidence import Evidence
 from cortexops.domain.resource import Frozen, ResourceRef
 from cortexops.domain.signal import Signal
 
@@ -19,6 +21,8 @@ class InvestigateInput(Frozen):
     environment: str
     signals: tuple[Signal, ...]
     budget_seconds: float = 180
+    model: bool = False
+    """Whether a model is going to look at what was found."""
 
 
 class Investigated(Frozen):
@@ -28,6 +32,10 @@ class Investigated(Frozen):
     candidates: tuple[Candidate, ...] = ()
     api_requests: int = 0
     seconds: float = 0.0
+    material: tuple[Evidence, ...] = ()
+    """For a model: evidence that no rule cited, with ids after those of the diagnosis."""
+    alternatives: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)
+    """For a model: what could be done if another hypothesis (`h2` …) led."""
 
 
 class Investigation(ABC):

@@ -53,6 +53,7 @@ class ApplyOutcome(StrEnum):
     REFUSED = "refused"  # nothing was changed
     CHANGED = "changed"  # nothing was changed: the object is not the one that was approved
     UNKNOWN = "unknown"
+    HANDED_OVER = "handed_over"  # what could be done here is done; a person's step comes next
 
 
 class ApplyResult(Frozen):

@@ -24,8 +24,11 @@ from cortexops.domain.approval import Decision
 from cortexops.domain.diagnosis import Verdict
 from cortexops.domain.links import LinkReason
 from cortexops.domain.policy import Effect
+from cortexops.domain.reasoning import Thought
+from cortexops.domain.reasoning_use import Outcome
 from cortexops.domain.verification import Phase
 from sandbox.engines.engines import Engines
+from tests.model.world import WITH_MODEL, thinking_diagnosis
 from tests.support.stage import Stage, cast, staged
 from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
 
@@ -71,6 +74,11 @@ async def rolled_back(stage: Stage) -> Handle:
     return await stage.begin()
 
 
+async def failure_remembered(stage: Stage) -> Handle:
+    """As `rolled_back`, since what did not help is remembered as well."""
+    return await rolled_back(stage)
+
+
 async def object_changed(stage: Stage) -> Handle:
     stage.world.applies = [ApplyOutcome.CHANGED, ApplyOutcome.APPLIED]
     return await stage.begin()
@@ -107,6 +115,23 @@ async def cause_outside(stage: Stage) -> Handle:
     return await stage.begin()
 
 
+async def reasoned(stage: Stage) -> Handle:
+    """A model helps; its endpoint is busy once and its first answer is prose."""
+    stage.world.investigations = [Investigated(diagnosis=thinking_diagnosis(), candidates=(a_candidate(),))]
+    stage.world.thoughts = [
+        Thought(outcome=Outcome.RATE_LIMITED, retry_after=0.2),
+        Thought(outcome=Outcome.INVALID, detail="prose"),
+    ]
+    return await stage.begin(limits=WITH_MODEL)
+
+
+async def model_fails(stage: Stage) -> Handle:
+    """Its endpoint is away for good: the incident goes on as without."""
+    stage.world.investigations = [Investigated(diagnosis=thinking_diagnosis(), candidates=(a_candidate(),))]
+    stage.world.thoughts = [Thought(outcome=Outcome.UNAVAILABLE, retry_after=0.1)] * 3
+    return await stage.begin(limits=WITH_MODEL)
+
+
 STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
     story.__name__: story
     for story in (
@@ -116,12 +141,15 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
         denied_by_policy,
         second_remedy_helps,
         rolled_back,
+        failure_remembered,
         object_changed,
         cause_outside,
         absorbed,
         held_then_free,
         silenced,
         flapping,
+        reasoned,
+        model_fails,
     )
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio import activity
 
 from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
+from cortexops.contracts.reasoning import KeepInput, MoreInput, Reasoning, ThinkInput
 from cortexops.contracts.records import (
     AskInput,
     DecideInput,
@@ -38,7 +39,17 @@ from cortexops.domain.change import Change, DiffLine, FieldEdit, Preview, Verb
 from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Support, Verdict
 from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.message import MessageKind
-from cortexops.domain.policy import Effect, PolicyDecision
+from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
+from cortexops.domain.reasoning import Thought
+from cortexops.domain.reasoning_answers import (
+    EvidenceRequest,
+    ExplainAnswer,
+    ExtractAnswer,
+    Gathered,
+    NarrateAnswer,
+    RankAnswer,
+)
+from cortexops.domain.reasoning_use import Claim, Outcome, Spent, Stage
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal, SignalStatus
 from cortexops.domain.verification import Phase, Verification
@@ -97,7 +108,23 @@ def a_decision(effect: Effect, **changes: Any) -> PolicyDecision:
     return PolicyDecision(**{**base, **changes})
 
 
-class World(Records, Investigation, Remediation):
+_GOOD = Claim(text="it is killed at its limit", cites=("e1",))
+
+
+def a_thought(stage: Stage, round: int) -> Thought:
+    """What a helpful model says; in the first round it asks for more."""
+    more = EvidenceRequest(collector="status", object="o1", container="", previous=False, lines=1)
+    answers: dict[Stage, Any] = {
+        Stage.EXTRACT: ExtractAnswer(facts=(_GOOD,)),
+        Stage.RANK: RankAnswer(order=("h1",), shifts=(), requests=(more,) if round == 1 else ()),
+        Stage.EXPLAIN: ExplainAnswer(hypothesis="h1", cause=_GOOD, whys=()),
+        Stage.NARRATE: NarrateAnswer(sentences=(_GOOD,)),
+    }
+    spent = Spent(calls=1, tokens_in=500, tokens_out=50, cost=0.001)
+    return Thought(outcome=Outcome.ANSWERED, answer=answers[stage], spent=spent, model="small")
+
+
+class World(Records, Investigation, Remediation, Reasoning):
     """Each list holds the answers in order; the last one is repeated."""
 
     def __init__(self) -> None:
@@ -124,6 +151,9 @@ class World(Records, Investigation, Remediation):
         self.cases: list[Case] = []
         self.applied: list[ApplyInput] = []
         self.ended: Incident | None = None
+        self.thoughts: list[Thought] = []  # the model's first answers; then helpful ones
+        self.kept: list[Diagnosis] = []
+        self.questions: list[PolicyInput] = []
 
     async def _gate(self, name: str) -> None:
         if name in self.gates:
@@ -156,6 +186,7 @@ class World(Records, Investigation, Remediation):
     @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
         await self.record(order.record)
+        self.questions.append(order.question)
         decision: PolicyDecision = self._next(self.decisions, "decide")
         return decision
 
@@ -187,6 +218,22 @@ class World(Records, Investigation, Remediation):
     async def remember(self, case: Case) -> bool:
         self.cases.append(case)
         return True
+
+    @activity.defn
+    async def think(self, question: ThinkInput) -> Thought:
+        self.calls.append(f"think:{question.ask.stage}")
+        if self.thoughts:
+            return self.thoughts.pop(0)
+        return a_thought(question.ask.stage, question.ask.round)
+
+    @activity.defn
+    async def more_evidence(self, question: MoreInput) -> Gathered:
+        self.calls.append("more_evidence")
+        return Gathered()
+
+    @activity.defn
+    async def keep_diagnosis(self, order: KeepInput) -> None:
+        self.kept.append(order.diagnosis)
 
     @activity.defn
     async def dry_run(self, question: DryRunInput) -> DryRunResult:
@@ -229,5 +276,5 @@ class World(Records, Investigation, Remediation):
         return [
             self.open_incident, self.record, self.decide, self.reassess, self.ask_approval, self.record_vote,
             self.settle_approval, self.close_incident, self.investigate, self.remember, self.dry_run,
-            self.apply, self.verify, self.compensate,
+            self.apply, self.verify, self.compensate, self.think, self.more_evidence, self.keep_diagnosis,
         ]  # fmt: skip

@@ -149,7 +149,9 @@ async def test_only_successful_resolves_and_everything_else_is_rolled_back(
     stage.world.verifications = [phase]
     ended = await (await stage.begin()).result()
     assert ended.state is _S.ROLLED_BACK
-    assert stage.world.cases == []
+    assert [(case.outcome, case.action_type) for case in stage.world.cases] == [
+        ("ROLLED_BACK", "adjust_resources")
+    ]
 
 
 async def test_a_refused_undo_escalates_with_the_commands(stage: Stage) -> None:
