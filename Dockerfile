@@ -13,6 +13,7 @@ COPY ingest ./ingest
 COPY console ./console
 COPY sandbox ./sandbox
 COPY policies ./policies
+COPY runbooks ./runbooks
 COPY migrations ./migrations
 RUN python -m build --wheel --no-isolation --outdir /wheels \
     && python -m pip --python /opt/cortexops/bin/python install --no-cache-dir \
