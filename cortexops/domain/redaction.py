@@ -1,70 +1,63 @@
 """What must never leave: secrets and personal data are masked before chat, audit, memory, prompt or log.
 
 Masks name the kind (`[redacted:aws_key]`), so a reader knows that something was there. Any failure in here
-raises: callers then send nothing (fail closed). The text is hostile (a pod writes its own logs), so every
-pattern takes time linear in it: runs are matched possessively, from their beginning only, or are bounded.
+raises: callers then send nothing (fail closed; `cortexops.domain.outgoing` is the gate that does so). The
+text is hostile (a pod writes its own logs), so every pattern takes time linear in it: runs are matched
+possessively, from their beginning only, or are bounded.
+
+Identifiers are evidence and stay: digests, commits, uids, names of pods, trace ids.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-_SIMPLE: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "private_key",
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----"
-            r".*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
-            re.DOTALL,
-        ),
-    ),
-    ("url_password", re.compile(r"(?<=://)([^\s/:@]*+):([^\s/]+)(?=@)")),
-    ("bearer_token", re.compile(r"(?i)\b(?:bearer|basic)\s++([A-Za-z0-9._~+/=-]{8,}+)")),
+from cortexops.domain.redaction_formats import AFTER, BEFORE, PERSONAL, Format, detectors
+from cortexops.domain.redaction_names import (
+    drawn_by_lot,
+    evidence_name,
+    prose,
+    says_nothing,
+    secret_name,
+    short_number,
+    strong_name,
+    surely_drawn_by_lot,
+    weak_name,
 )
+
+__all__ = ["BY_NAME", "Redacted", "masked_structure", "redact", "redact_value", "secret_name"]
+
+BY_NAME = "[redacted:by_name]"
 _JWT_START = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{11,}+(?=\.[A-Za-z0-9_-]{8,}+\.)")
 _JWT_REST = re.compile(r"\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
 _JWT_HEADER = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}")
-_TOKENS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("aws_key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("slack_token", re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}+")),
-    ("github_token", re.compile(r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}+")),
-    ("api_key", re.compile(r"\bsk-[A-Za-z0-9_-]{16,}+")),
-)
-_KEY = re.compile(r"(?<![\w.-])[\w.-]++(?=\\?[\"']?\s*+[:=])")
-_SEPARATOR = re.compile(r"\\?[\"']?\s*+[:=]\s*+")
+_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{24,}+(?:\\n|\s)*+\Z")
+_LAST_KEY_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]{2,}+(?:\\n|\s)*+\Z")
+_LONGEST_KEY_LINE = 400  # characters
+_KEY = re.compile(r"(?<![\w.-])[\w.-]++(?=\\{0,4}[\"']?\]?\s*+[:=])")
+_SEPARATOR = re.compile(r"\\{0,4}[\"']?\]?\s*+(?::=|=>|==|::|[:=])[ \t]*+(?:[|>]-?[ \t]*+\n\s*+)?")
 _VALUE = re.compile(
-    r"\\\"(?:[^\"\\\n]){3,}+|\"(?:[^\"\\\n]|\\.){3,}+\"?|'(?:[^'\\\n]|\\.){3,}+'?|[^\s,;&\"']{3,}+"
+    r"\\{1,4}\"(?:[^\"\\\n]){3,}+|\"(?:[^\"\\\n]|\\.){3,}+\"?|'(?:[^'\\\n]|\\.){3,}+'?|[^\s,;&\"']{3,}+"
 )
-_PERSONAL: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "email",
-        re.compile(
-            r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b"
-        ),
-    ),
-    ("card_number", re.compile(r"\b[2-6](?:[ -]?[0-9]){12,18}\b")),
+_LONG_VALUE = re.compile(r"\\{0,4}[\"']?[A-Za-z0-9+/_-]{28,512}+={0,2}(?![\w.:/@-])")
+_FLAG = re.compile(r"(?<![\w-])--?([A-Za-z][\w.-]*+)(?:[ \t]++|\\{0,4}[\"'][ \t]*+,\s*+)(?!-)(?=[^\s])")
+_VARIABLE = re.compile(
+    r"\bname\\{0,4}[\"']?[ \t]*+:[ \t]*+\\{0,4}[\"']?"
+    r"([\w.-]{1,200}+)\\{0,4}[\"']?,?\s*+\\{0,4}[\"']?value\\{0,4}[\"']?[ \t]*+:[ \t]*+"
 )
-
-_SECRET_NAME = re.compile(r"(?i)(passw|pwd|secret|token|api[_-]?key|access[_-]?key|credential|private)")
-_SECRET_KEY = re.compile(r"(?i)(passw|pwd|secret|token|api[_-]?key|access[_-]?key|credential)")
-_NO_SECRETS = frozenset({"secretName"})
-"""Names that speak of a secret and hold only where it is."""
+_SENTENCE = re.compile(r"[A-Za-z]{2,20}+[ \t]++[a-z(\"']")
+_BEFORE_KEY = re.compile(
+    r"(?i)(?:api|access|secret|private|encryption|signing|auth|client|master|license|connection|pass)[ ]$"
+)
+_WORDS = re.compile(r"[A-Za-z]?[a-z]{0,23}+(?: [a-z]{1,23}+){0,8}+")
+"""Plain words: no secret has this form, and most fields of a report do."""
 _PASSES = 5
-_NEEDED: dict[str, tuple[str, ...]] = {
-    "private_key": ("PRIVATE KEY",),
-    "url_password": ("://",),
-    "aws_key": ("AKIA", "ASIA"),
-    "slack_token": ("xox",),
-    "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-    "api_key": ("sk-",),
-    "email": ("@",),
-}
-"""Without one of these parts there is nothing of the kind: most text is done quickly."""
-_MASK = re.compile(r"[\"'\\]{0,2}\[redacted:[a-z_]+\][\"'\\]{0,2}")
+_MASK = re.compile(r"[\"'\\]{0,5}\[redacted:[a-z_0-9]+\][\"'\\]{0,5}")
 
 
 class Redacted(NamedTuple):
@@ -79,6 +72,8 @@ def redact(text: str) -> Redacted:
 
     Takes time linear in the text, whatever is in it.
     """
+    if _WORDS.fullmatch(text):
+        return Redacted(text, {})
     counts: Counter[str] = Counter()
     for _ in range(_PASSES):  # a mask ends the word before it, which may show one more
         before = text
@@ -89,73 +84,54 @@ def redact(text: str) -> Redacted:
 
 
 def _masked_once(text: str, counts: Counter[str]) -> str:
-    for parts, pattern in _known_formats():
-        if any(part in text for part in parts):
-            text = _substituted("high_entropy", pattern, text, counts)
-    for kind, pattern in _SIMPLE:
-        text = _substituted(kind, pattern, text, counts)
+    text = _formats(BEFORE, text, counts)
+    text = _without_key_tails(text, counts)
     text = _without_jwts(text, counts)
-    for kind, pattern in _TOKENS:
-        text = _substituted(kind, pattern, text, counts)
+    text = _formats(AFTER, text, counts)
+    text = _formats(detectors(), text, counts)
     text = _without_assigned(text, counts)
-    for kind, pattern in _PERSONAL:
-        text = _substituted(kind, pattern, text, counts)
+    return _formats(PERSONAL, text, counts)
+
+
+def _formats(formats: Sequence[Format], text: str, counts: Counter[str]) -> str:
+    for each in formats:
+        for part in each.parts or ("",):
+            if part in text:
+                text = _substituted(each, text, counts)
+                break
     return text
 
 
-def _substituted(kind: str, pattern: re.Pattern[str], text: str, counts: Counter[str]) -> str:
-    needed = _NEEDED.get(kind)
-    if needed and not any(part in text for part in needed):
-        return text
-    replace = _REPLACEMENTS.get(kind, _whole)
-
+def _substituted(form: Format, text: str, counts: Counter[str]) -> str:
     def mask(match: re.Match[str]) -> str:
-        masked = replace(match, f"[redacted:{kind}]")
+        masked = form.replace(match, f"[redacted:{form.kind}]")
         if masked is None:
             return match.group(0)
-        counts[kind] += 1
+        counts[form.kind] += 1
         return masked
 
-    return pattern.sub(mask, text)
+    return form.pattern.sub(mask, text)
 
 
-def _whole(_: re.Match[str], mask: str) -> str | None:
-    return mask
+def _without_key_tails(text: str, counts: Counter[str]) -> str:
+    """A private key whose beginning was cut off: the lines above its end, as long as they end in base64."""
+    out: list[str] = []
+    here = 0
+    for end in _KEY_END.finditer(text):
+        start, pattern = end.start(), _LAST_KEY_LINE
+        line = _line_before(text, here, start + 1)  # what a log puts before each line is before the end, too
+        while (above := _line_before(text, here, line)) < line and pattern.search(text, above, line):
+            start, line, pattern = above, above, _KEY_LINE
+        out += [text[here:start], "[redacted:private_key]"]
+        here = end.end()
+        counts["private_key"] += 1
+    return "".join([*out, text[here:]]) if out else text
 
 
-def _url(match: re.Match[str], mask: str) -> str | None:
-    return None if "[redacted:" in match.group(0) else f"{match.group(1)}:{mask}"
-
-
-def _bearer(match: re.Match[str], mask: str) -> str | None:
-    """A token has something else than small letters: `basic authentication` is no secret."""
-    return None if re.fullmatch(r"[a-z]+[.]?", match.group(1)) else mask
-
-
-def _card(match: re.Match[str], mask: str) -> str | None:
-    total = 0
-    for place, digit in enumerate(reversed(re.sub(r"\D", "", match.group(0)))):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return mask if total % 10 == 0 else None
-
-
-def _delimited(match: re.Match[str], mask: str) -> str | None:
-    """Some of the detectors' patterns take the character before and after the token with them."""
-    whole = match.group(0)
-    if "[redacted:" in whole:
-        return None
-    token = whole.strip(' \t\r\n\f\v"=:')
-    before, _, after = whole.partition(token)
-    return f"{before}{mask}{after}"
-
-
-_REPLACEMENTS: dict[str, Callable[[re.Match[str], str], str | None]] = {
-    "url_password": _url,
-    "bearer_token": _bearer,
-    "card_number": _card,
-    "high_entropy": _delimited,
-}
+def _line_before(text: str, least: int, place: int) -> int:
+    """Where the line begins that ends right before the place; a line that is too long for a key ends nowhere."""
+    least = max(least, place - _LONGEST_KEY_LINE)
+    return text.rfind("\n", least, max(least, place - 1)) + 1 or least
 
 
 def _without_jwts(text: str, counts: Counter[str]) -> str:
@@ -178,54 +154,129 @@ def _without_jwts(text: str, counts: Counter[str]) -> str:
 
 
 def _without_assigned(text: str, counts: Counter[str]) -> str:
-    """`PASSWORD=…`, `"apiKey": "…"`, `token: …`: the value goes, the name stays."""
+    """`PASSWORD=…`, `"apiKey": "…"`, `token: …`, `--token …`: the value goes, the name stays."""
+    text = _masked_values(text, _named_values(text), counts)
+    if "value" in text:
+        text = _masked_values(text, _variables(text), counts)
+    return _masked_values(text, _flags(text), counts) if "-" in text else text
+
+
+def _masked_values(text: str, spans: Sequence[tuple[int, int, str]], counts: Counter[str]) -> str:
     out: list[str] = []
     here = 0
+    for start, end, kind in spans:
+        if start < here:
+            continue
+        out += [text[here:start], f"[redacted:{kind}]"]
+        here = end
+        counts[kind] += 1
+    return "".join([*out, text[here:]]) if out else text
+
+
+def _named_values(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of the values that are secret by their name, or by their look under such a name."""
+    found: list[tuple[int, int, str]] = []
+    here = 0
     for key in _KEY.finditer(text):
-        if key.start() < here or not _SECRET_KEY.search(key.group(0)):
+        if key.start() < here:
+            continue
+        sort = _sort_of(key.group(0)[-100:])
+        if sort is _Sort.WEAK and _BEFORE_KEY.search(text, max(0, key.start() - 12), key.start()):
+            sort = _Sort.STRONG
+        if sort is _Sort.EVIDENCE:
             continue
         separator = _SEPARATOR.match(text, key.end())
-        value = _VALUE.match(text, separator.end()) if separator else None
-        if value is None or _MASK.fullmatch(value.group(0)):
+        if separator is None:
             continue
-        out += [text[here : value.start()], "[redacted:assigned_secret]"]
-        here = value.end()
-        counts["assigned_secret"] += 1
-    return "".join([*out, text[here:]])
+        pattern = _PATTERNS[sort]
+        value = pattern.match(text, separator.end())
+        if value is None or _is_mask(value.group(0)):
+            continue
+        if sort is _Sort.STRONG or sort is _Sort.PASSWORD:
+            kind = "assigned_secret"
+            secret = not _harmless(text, sort is _Sort.PASSWORD, value)
+        else:
+            kind = "high_entropy"
+            bare = value.group(0).strip("\\\"'")
+            secret = drawn_by_lot(bare) if sort is _Sort.WEAK else surely_drawn_by_lot(bare)
+        if secret:
+            found.append((value.start(), value.end(), kind))
+            here = value.end()
+    return found
 
 
-@lru_cache(maxsize=1)
-def _known_formats() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    """Token formats that detect-secrets knows, each with the parts of which it has one.
-
-    Its npm pattern is left out: it takes quadratic time on long lines and finds nothing that an assignment
-    to `_authToken` does not show.
-    """
-    from detect_secrets.plugins.artifactory import ArtifactoryDetector
-    from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
-    from detect_secrets.plugins.discord import DiscordBotTokenDetector
-    from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
-    from detect_secrets.plugins.mailchimp import MailchimpDetector
-    from detect_secrets.plugins.sendgrid import SendGridDetector
-    from detect_secrets.plugins.stripe import StripeDetector
-    from detect_secrets.plugins.twilio import TwilioKeyDetector
-
-    detectors: tuple[tuple[tuple[str, ...], Any], ...] = (
-        (("AKC", "AP"), ArtifactoryDetector),
-        (("AccountKey=",), AzureStorageKeyDetector),
-        (("M", "N", "O"), DiscordBotTokenDetector),
-        (("gl", "GR1348941"), GitLabTokenDetector),
-        (("-us",), MailchimpDetector),
-        (("SG.",), SendGridDetector),
-        (("k_live_",), StripeDetector),
-        (("AC", "SK"), TwilioKeyDetector),
-    )
-    return tuple((parts, pattern) for parts, detector in detectors for pattern in detector.denylist)
+def _harmless(text: str, password: bool, value: re.Match[str]) -> bool:
+    """Whether what stands after a secret's name is a switch, a number, or how a sentence goes on."""
+    bare = value.group(0).strip("\\")
+    if says_nothing(bare) or (not password and short_number(bare)):
+        return True
+    start = value.start()
+    if bare[:1] in "\"'" or text[start - 1] not in " \t" or text[start - 2] != ":":
+        return False
+    return prose(bare) or (not password and _SENTENCE.match(text, start) is not None)
 
 
-def secret_name(name: str) -> bool:
-    """Whether a value under this name (environment variable, key) is to be treated as secret."""
-    return name not in _NO_SECRETS and bool(_SECRET_NAME.search(name))
+def _is_mask(value: str) -> bool:
+    return "[redacted:" in value and _MASK.fullmatch(value) is not None
+
+
+def _variables(text: str) -> list[tuple[int, int, str]]:
+    """Values of `{"name": "DB_PASSWORD", "value": "…"}`, also as YAML and escaped in another text."""
+    found: list[tuple[int, int, str]] = []
+    for match in _VARIABLE.finditer(text):
+        if not secret_name(match.group(1)):
+            continue
+        value = _VALUE.match(text, match.end())
+        if value is None or _is_mask(value.group(0)):
+            continue
+        if not says_nothing(value.group(0)):
+            found.append((value.start(), value.end(), "assigned_secret"))
+    return found
+
+
+def _flags(text: str) -> list[tuple[int, int, str]]:
+    """Values of `--password …` and `"--token", "…"`."""
+    found: list[tuple[int, int, str]] = []
+    for flag in _FLAG.finditer(text):
+        if _sort_of(flag.group(1)[-100:]) not in (_Sort.STRONG, _Sort.PASSWORD):
+            continue
+        value = _VALUE.match(text, flag.end())
+        if value is None or _is_mask(value.group(0)):
+            continue
+        bare = value.group(0)
+        if not (
+            says_nothing(bare)
+            or prose(bare.strip("\"'"))
+            or short_number(bare)
+            or bare.startswith("[redacted:")
+        ):
+            found.append((value.start(), value.end(), "assigned_secret"))
+    return found
+
+
+class _Sort:
+    """What a name tells of its value."""
+
+    STRONG, PASSWORD, WEAK, EVIDENCE, OTHER = "strong", "password", "weak", "evidence", "other"
+
+
+# what is looked at and then left must be bounded: the next name may stand within it
+_PATTERNS = {
+    _Sort.STRONG: _VALUE,
+    _Sort.PASSWORD: _VALUE,
+    _Sort.WEAK: re.compile(r"\\{0,4}[\"']?[^\s,;&\"'\\]{3,512}+"),
+    _Sort.OTHER: _LONG_VALUE,
+}
+_PASSWORD = re.compile(r"(?i)pass|pwd|pin|otp")
+
+
+@lru_cache(maxsize=8192)
+def _sort_of(name: str) -> str:
+    if strong_name(name):
+        return _Sort.PASSWORD if _PASSWORD.search(name) else _Sort.STRONG
+    if weak_name(name) and not evidence_name(name):
+        return _Sort.WEAK
+    return _Sort.EVIDENCE if evidence_name(name) else _Sort.OTHER
 
 
 def redact_value(name: str, value: Any) -> Any:
@@ -234,23 +285,36 @@ def redact_value(name: str, value: Any) -> Any:
     An environment variable (`{"name": …, "value": …}`) is judged by the name that it carries, and of a
     Kubernetes Secret every value is masked.
     """
+    return masked_structure(name, value, lambda text: redact(text).text)
+
+
+def masked_structure(
+    name: str, value: Any, mask: Callable[[str], str], count: Callable[[str, int], None] | None = None
+) -> Any:
+    """As `redact_value`, with another way to mask a text; `count` is told of what goes by its name."""
     if isinstance(value, str):
-        return "[redacted:by_name]" if value and secret_name(name) else redact(value).text
+        if not value or not secret_name(name):
+            return mask(value)
+        if count is not None and value != BY_NAME:
+            count("by_name", 1)
+        return BY_NAME
     if isinstance(value, dict):
         variable = value.get("name")
         masked = {}
         for key, inner in value.items():
-            under = f"{variable}" if key == "value" and isinstance(variable, str) else str(key)
-            masked[key] = redact_value(under, inner)
+            under = variable if key == "value" and isinstance(variable, str) else str(key)
+            masked[key] = masked_structure(under, inner, mask, count)
         if value.get("kind") == "Secret":
-            masked |= {key: _all_masked(value[key]) for key in ("data", "stringData") if key in value}
+            masked |= {key: _all_masked(value[key], count) for key in ("data", "stringData") if key in value}
         return masked
     if isinstance(value, list | tuple):
-        return [redact_value(name, inner) for inner in value]
+        return [masked_structure(name, inner, mask, count) for inner in value]
     return value
 
 
-def _all_masked(values: Any) -> Any:
+def _all_masked(values: Any, count: Callable[[str, int], None] | None) -> Any:
     if not isinstance(values, dict):
-        return "[redacted:by_name]"
-    return dict.fromkeys(values, "[redacted:by_name]")
+        return BY_NAME
+    if count is not None and values:
+        count("by_name", len(values))
+    return dict.fromkeys(values, BY_NAME)

@@ -1,0 +1,1 @@
+"""Nothing secret leaves, and nothing that somebody wrote steers."""
