@@ -11,25 +11,25 @@ import structlog
 from activities.analyzers import analyze
 from activities.collectors import COLLECTORS
 from activities.gathering import Gathering, Reads
+from activities.recall import with_experience
 from activities.resolve import resolve
 from cortexops.domain.action import Candidate
 from cortexops.domain.conclusion import conclude, onset_of
-from cortexops.domain.correlation import title_of
-from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.diagnosis import Diagnosis, Hypothesis
 from cortexops.domain.errors import CortexError
 from cortexops.domain.evidence import EvidenceBook, GapReason
-from cortexops.domain.redaction import redact
+from cortexops.domain.reasoning_bounds import eligible, ids
+from cortexops.domain.recall import HALF_LIFE_DAYS
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Signal
-from cortexops.metrics import MEMORY_FAILURES
+from cortexops.domain.steering import Attempt, attempts
+from cortexops.metrics import INJECTION_ATTEMPTS, count_masked
 from cortexops.ports.cluster import ReadableCluster
+from cortexops.ports.feedback import FeedbackStore
 from cortexops.ports.memory import Memory
 
 log = structlog.get_logger(__name__)
-
-_RECALL_SECONDS = 5.0
-_MOST_SIMILAR = 3
 
 
 async def investigate(
@@ -41,12 +41,15 @@ async def investigate(
     now: datetime,
     budget_seconds: float = 180,
     memory: Memory | None = None,
+    feedback: FeedbackStore | None = None,
+    half_life_days: float = HALF_LIFE_DAYS,
     reads: Reads | None = None,
 ) -> tuple[Scene, Diagnosis]:
     """What is wrong around the target, and why. Changes nothing; never raises for what the cluster does.
 
     Collecting ends after `budget_seconds` with whatever is there; what is missing is in the diagnosis' gaps.
-    `reads` shares answers with other investigations of the same moment.
+    `reads` shares answers with other investigations of the same moment. `memory` and `feedback` are what is
+    known from before; `half_life_days` is how fast a precedent loses weight.
     """
     own = reads or Reads(cluster)
     gathering = Gathering(own, target, signals)
@@ -57,13 +60,28 @@ async def investigate(
             await own.close()
     scene = gathering.scene(environment=environment, now=now, onset=now)
     scene = scene.model_copy(update={"onset": onset_of(scene)})
-    book = EvidenceBook()
-    hypotheses = analyze(scene, book)
+    book = EvidenceBook(own.secrets, count_masked)
+    hypotheses = [_masked(hypothesis, book.masked) for hypothesis in analyze(scene, book)]
     diagnosis = conclude(scene, hypotheses, book.entries)
-    if memory is not None and diagnosis.cause is not None:
-        similar = await _recall(memory, diagnosis, list(signals))
-        diagnosis = diagnosis.model_copy(update={"similar": similar})
+    diagnosis = diagnosis.model_copy(update={"attempts": _attempts(scene, book.masked)})
+    diagnosis = await with_experience(
+        diagnosis, scene, now=now, memory=memory, feedback=feedback, half_life_days=half_life_days
+    )
     return scene, diagnosis
+
+
+def _masked(hypothesis: Hypothesis, mask: Callable[[str], str]) -> Hypothesis:
+    """Without secrets in its words. A value that holds one is left out: no action may be made of a mask."""
+    facts = {name: value for name, value in hypothesis.facts.items() if mask(value) == value}
+    return hypothesis.model_copy(update={"summary": mask(hypothesis.summary), "facts": facts})
+
+
+def _attempts(scene: Scene, mask: Callable[[str], str]) -> tuple[Attempt, ...]:
+    """Who tried to steer the reader, counted. Looked for when nothing of the diagnosis can change any more."""
+    found = tuple(each.model_copy(update={"excerpt": mask(each.excerpt)}) for each in attempts(scene))
+    for each in found:
+        INJECTION_ATTEMPTS.labels(kind=each.kind.value).inc()
+    return found
 
 
 def candidates_for(
@@ -75,6 +93,19 @@ def candidates_for(
     except CortexError as error:
         log.warning("no action could be proposed", target=str(diagnosis.target), error=str(error))
         return []
+
+
+def alternatives_for(
+    propose: Callable[[Scene, Diagnosis], list[Candidate]], scene: Scene, diagnosis: Diagnosis
+) -> dict[str, tuple[Candidate, ...]]:
+    """What could be done if one of the hypotheses led that a model may put first."""
+    found: dict[str, tuple[Candidate, ...]] = {}
+    for name, hypothesis in ids(diagnosis).items():
+        if name != "h1" and eligible(diagnosis, name):
+            rest = tuple(other for other in diagnosis.hypotheses if other is not hypothesis)
+            other = diagnosis.model_copy(update={"hypotheses": (hypothesis, *rest)})
+            found[name] = tuple(candidates_for(propose, scene, other))
+    return found
 
 
 async def _collect_within(gathering: Gathering, seconds: float) -> None:
@@ -110,27 +141,3 @@ async def _run(name: str, collecting: object, unfinished: set[str]) -> None:
     assert asyncio.iscoroutine(collecting)
     await collecting
     unfinished.discard(name)
-
-
-async def _recall(memory: Memory, diagnosis: Diagnosis, signals: list[Signal]) -> tuple[str, ...]:
-    """Verified cases like this one, with what worked. A memory that fails is counted and done without."""
-    cause = diagnosis.cause
-    assert cause is not None
-    title = title_of(signals, diagnosis.target) if signals else str(diagnosis.target)
-    lines = [title, cause.category, cause.summary, *(fact.summary for fact in diagnosis.evidence[:20])]
-    try:
-        async with asyncio.timeout(_RECALL_SECONDS):
-            found = await memory.recall(
-                redact("\n".join(lines)).text, cluster=diagnosis.target.cluster, most=_MOST_SIMILAR
-            )
-    except (CortexError, TimeoutError) as error:
-        MEMORY_FAILURES.labels(operation="recall").inc()
-        log.warning("memory was not reached", operation="recall", error=str(error) or type(error).__name__)
-        return ()
-    return tuple(
-        f"{recalled.case.incident_id} ({recalled.case.action_type} worked)"
-        if recalled.case.outcome == "RESOLVED"
-        else f"{recalled.case.incident_id} ({recalled.case.action_type}: {recalled.case.outcome})"
-        for recalled in found
-        if recalled.case.verified
-    )

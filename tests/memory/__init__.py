@@ -1,0 +1,1 @@
+"""Memory, feedback and what is learned from both."""
