@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-
 from temporalio import activity
 
+from activities.deciding import Decider
 from activities.errors import for_temporal
 from cortexops.contracts.records import (
     AskInput,
@@ -20,11 +18,12 @@ from cortexops.contracts.records import (
     VoteInput,
 )
 from cortexops.domain.audit import AuditEntry, AuditType
-from cortexops.domain.incident import Incident, IncidentState
-from cortexops.domain.policy import Effect, PolicyDecision
+from cortexops.domain.guardrails import Guardrails
+from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.message import Message
+from cortexops.domain.policy import PolicyDecision
 from cortexops.domain.postmortem import write_postmortem
-from cortexops.domain.silence import held_until, who_holds
-from cortexops.metrics import APPROVALS, POLICY_DECISIONS, WORKFLOW_OUTCOMES
+from cortexops.metrics import APPROVALS, WORKFLOW_OUTCOMES
 from cortexops.ports.policy import PolicyEngine
 from cortexops.ports.store import Store
 
@@ -35,9 +34,9 @@ _WITHOUT_POSTMORTEM = (IncidentState.MERGED, IncidentState.SUPPRESSED)
 class RecordActivities(Records):
     """Works with the database and the policy engine; knows no cluster."""
 
-    def __init__(self, store: Store, policy: PolicyEngine) -> None:
+    def __init__(self, store: Store, policy: PolicyEngine, guardrails: Guardrails | None = None) -> None:
         self._store = store
-        self._policy = policy
+        self._decider = Decider(store, policy, guardrails or Guardrails())
 
     @activity.defn
     async def open_incident(self, order: OpenInput) -> Incident:
@@ -51,54 +50,20 @@ class RecordActivities(Records):
 
     @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
-        question = order.question
         await self.record(order.record)
-        decision = await self._policy.evaluate(question)
-        denied = decision.effect is Effect.DENY
-        entry = AuditEntry(
-            chain=question.incident_id,
-            type=AuditType.POLICY_VIOLATION if denied else AuditType.POLICY_DECIDED,
-            reason=decision.rule or decision.effect,
-            detail=f"{decision.effect}: {question.action}: {', '.join(decision.reasons)}",
-            at=question.now,
-            data={
-                "effect": decision.effect,
-                "reasons": list(decision.reasons),
-                "rule": decision.rule,
-                "quorum": decision.quorum,
-                "revision": decision.revision,
-                "engine": decision.engine,
-                "input": question.document(),
-            },
-            idempotency_key=order.idempotency_key,
-        )
-        with for_temporal():
-            await self._store.append([entry])
-        POLICY_DECISIONS.labels(effect=decision.effect).inc()
-        if denied:
-            return decision
-        hold = await self._hold(order.record.incident, order.alerts)
-        return decision.model_copy(
-            update={"held_until": hold.until, "reasons": (*decision.reasons, hold.by)} if hold.until else {}
-        )
+        return await self._decider.decide(order)
 
     @activity.defn
     async def reassess(self, order: ReassessInput) -> Hold:
-        hold = await self._hold(order.incident, order.alerts)
+        hold = await self._decider.silenced(order.incident, order.alerts)
+        waited = False
         if hold.until is None:
+            hold, waited = await self._decider.queued(order.incident)
+        if hold.until is None:
+            entry, message = _its_turn(order) if waited else (order.entry, order.message)
             with for_temporal():
-                await self._store.update_incident(order.incident, [order.entry], [order.message])
+                await self._store.update_incident(order.incident, [entry], [message])
         return hold
-
-    async def _hold(self, incident: Incident, alerts: Sequence[str]) -> Hold:
-        now = datetime.now(UTC)
-        with for_temporal():
-            silences = await self._store.silences_in_force(now)
-        held = held_until(silences, incident.resource, alerts, now)
-        if held is None:
-            return Hold()
-        until, silence = held
-        return Hold(until=until, by=who_holds(silence))
 
     @activity.defn
     async def ask_approval(self, order: AskInput) -> None:
@@ -129,7 +94,9 @@ class RecordActivities(Records):
                 return
             events = await self._store.events(incident.id)
             diagnosis = await self._store.diagnosis(incident.id)
-            postmortem = write_postmortem(incident, diagnosis, events)
+            used = diagnosis is not None and diagnosis.runbook is not None
+            rows = await self._store.rows_of(incident.id) if used else ()
+            postmortem = write_postmortem(incident, diagnosis, events, rows)
             entry = AuditEntry(
                 chain=incident.id,
                 type=AuditType.POSTMORTEM,
@@ -139,3 +106,10 @@ class RecordActivities(Records):
                 idempotency_key=f"{incident.run_id}:postmortem",
             )
             await self._store.save_postmortem(postmortem, entry)
+
+
+def _its_turn(order: ReassessInput) -> tuple[AuditEntry, Message]:
+    """The entry and the message of an incident that waited for others, not for a silence."""
+    text = "Its turn has come; the trouble is still there: " + ", ".join(order.alerts)
+    entry = order.entry.model_copy(update={"reason": Reason.TURN_CAME, "detail": text})
+    return entry, order.message.model_copy(update={"text": text})

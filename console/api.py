@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import StreamingResponse
 
-from console import analytics, silences
+from console import analytics, audit, autonomy, feedback, silences, switches
 from console.desk import Desk, desk_of
 from console.reading import (
     approval_json,
@@ -20,11 +17,12 @@ from console.reading import (
     evidence_rows,
     incident_json,
     incident_of,
+    runbook_of,
     timeline,
 )
 from cortexops.adapters.held import went_into
 from cortexops.domain.approval import ApprovalState, Decision, Person
-from cortexops.domain.audit import AuditEntry, AuditEvent, AuditType
+from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.errors import NotFound
 from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.postmortem import Postmortem, PostmortemState
@@ -32,6 +30,10 @@ from cortexops.domain.signal import Severity
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(silences.router)
+router.include_router(audit.router)
+router.include_router(switches.router)
+router.include_router(autonomy.router)
+router.include_router(feedback.router)
 Most = Annotated[int, Query(ge=1, le=500, alias="limit")]
 
 
@@ -71,6 +73,8 @@ async def incident(request: Request, incident_id: str) -> dict[str, Any]:
     if diagnosis is not None:
         diagnosis["evidence"] = _evidence(known.diagnosis)
         diagnosis["summary"] = known.diagnosis.summary if known.diagnosis else ""
+        used = runbook_of(known)
+        diagnosis["runbook"] = used.model_dump(mode="json") if used else None
     return {
         "incident": incident_json(known.incident, desk.clock()),
         "merged_into_id": await went_into(desk.store, known.incident),
@@ -120,6 +124,16 @@ async def approvals(
             approval_json(a, now) for a in found if state is None or effective_state(a, now) is state
         ]
     }
+
+
+@router.get("/approvals/{approval_id}", tags=["approvals"])
+async def approval(request: Request, approval_id: str) -> dict[str, Any]:
+    """One in full: the exact change, why, who is needed, and what was answered."""
+    desk = desk_of(request)
+    record = await desk.store.approval(approval_id)
+    if record is None:
+        raise NotFound(f"There is no approval {approval_id!r}.")
+    return approval_json(record, desk.clock())
 
 
 @router.post("/approvals/{approval_id}/approve", tags=["approvals"])
@@ -203,49 +217,6 @@ async def advance_postmortem(
         idempotency_key=f"{postmortem_id}:{to}",
     )
     return await desk.store.advance_postmortem(postmortem_id, to, entry)
-
-
-@router.get("/audit/export", tags=["audit"])
-async def audit_export(
-    request: Request,
-    after: Annotated[int, Query(ge=0, description="cursor of the last row that you have")] = 0,
-    limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
-    format: Literal["ndjson", "json"] = "ndjson",
-) -> StreamingResponse:
-    """The trail as recorded, hashes included, one event a line (or one JSON array) with its cursor."""
-    desk = desk_of(request)
-    rows = desk.store.export(after=after, most=limit)
-    first = await anext(rows, None)  # so that an unreachable store is an error, not an empty file
-    lines = _ndjson(first, rows) if format == "ndjson" else _array(first, rows)
-    name = f"audit-{desk.clock():%Y%m%d}.{format}"
-    return StreamingResponse(
-        lines,
-        media_type="application/x-ndjson" if format == "ndjson" else "application/json",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
-    )
-
-
-Row = tuple[int, AuditEvent]
-
-
-def _line(row: Row) -> str:
-    return json.dumps({"cursor": row[0], **row[1].model_dump(mode="json")}, ensure_ascii=False)
-
-
-async def _ndjson(first: Row | None, rows: AsyncIterator[Row]) -> AsyncIterator[str]:
-    if first is not None:
-        yield _line(first) + "\n"
-        async for row in rows:
-            yield _line(row) + "\n"
-
-
-async def _array(first: Row | None, rows: AsyncIterator[Row]) -> AsyncIterator[str]:
-    yield "["
-    if first is not None:
-        yield _line(first)
-        async for row in rows:
-            yield ",\n" + _line(row)
-    yield "]\n"
 
 
 async def _window(request: Request, window: str) -> list[Incident]:

@@ -12,13 +12,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import api, operations, pages, silences, slack
+from console import api, autonomy, feedback, operations, pages, silences, slack, switches
 from console.desk import Components, Desk, Silencing, Votes
 from console.errors import error_response
-from console.guard import Guard
-from console.identity import Gate, Sessions
+from console.guard import Guard, answers
+from console.identity import Gate, Sessions, Unauthenticated
 from console.rendering import FOLDER
 from cortexops import __version__
+from cortexops.adapters.refusals import Refusals, RequestRefusal
 from cortexops.domain.errors import CortexError
 from cortexops.domain.people import People
 from cortexops.ports.store import Store
@@ -64,12 +65,24 @@ def create_console(
         lifespan=lifespan,
     )
     app.state.desk, app.state.gate, app.state.buttons = desk, gate, buttons
-    for part in (api.router, operations.router, slack.router, silences.pages, pages.router):
+    for part in (
+        api.router,
+        operations.router,
+        slack.router,
+        silences.pages,
+        switches.pages,
+        autonomy.pages,
+        feedback.pages,
+        pages.router,
+    ):
         app.include_router(part)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
-    app.add_middleware(Guard, gate=gate, local_only=open_reads)
+    refusals = Refusals(store, clock)
+    app.add_middleware(Guard, gate=gate, local_only=open_reads, refusals=refusals)
 
     async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, Unauthenticated) and answers(request.scope):
+            await refusals.request("http", RequestRefusal.UNAUTHENTICATED)
         return error_response(request, error)
 
     handled: tuple[type[Exception], ...] = (CortexError, RequestValidationError, HTTPException, Exception)

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.errors import error_response
 from console.identity import Gate, Unauthenticated
+from cortexops.adapters.refusals import Refusals, RequestRefusal
 from cortexops.domain.errors import Forbidden, InvalidInput
 from cortexops.settings import is_loopback
 
@@ -29,10 +30,13 @@ HEADERS = {
 class Guard:
     """ASGI middleware; whatever is not listed as public needs the right to read."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, *, local_only: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, *, local_only: bool, refusals: Refusals | None = None
+    ) -> None:
         self._app = app
         self._gate = gate
         self._local_only = local_only
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,6 +57,8 @@ class Guard:
 
         refused = self._refusal(connection, scope["method"], path)
         if refused is not None:
+            if self._refusals is not None and isinstance(refused, Unauthenticated) and answers(scope):
+                await self._refusals.request("http", RequestRefusal.UNAUTHENTICATED)
             await error_response(connection, refused)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
@@ -71,6 +77,12 @@ class Guard:
             "This needs an identity: send `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`, "
             "or sign in at /login."
         )
+
+
+def answers(scope: Scope) -> bool:
+    """Whether somebody is trying to answer an approval."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(("/api/v1/approvals/", "/approvals/"))
 
 
 def _none_said(connection: HTTPConnection, method: str) -> str:

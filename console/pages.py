@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from console.api import advance_postmortem, postmortem_of
 from console.desk import desk_of
+from console.feedback import NOTICES as FEEDBACK_NOTICES
 from console.identity import COOKIE, SESSION_LIFE
 from console.reading import (
     CONFIDENCE_WORDS,
@@ -19,12 +20,15 @@ from console.reading import (
     evidence_rows,
     other_hypotheses,
     pending,
+    runbook_of,
     timeline,
 )
 from console.rendering import offset, render
 from cortexops.adapters.held import went_into
 from cortexops.domain.approval import ApprovalState, Decision
+from cortexops.domain.diagnosis import Category
 from cortexops.domain.errors import Forbidden, InvalidInput
+from cortexops.domain.feedback import Rating, standing
 from cortexops.domain.incident import IncidentState
 from cortexops.domain.people import VoteNotCounted
 from cortexops.domain.postmortem import PostmortemState
@@ -38,6 +42,7 @@ _NOTICES = {
     "approve": "Your approval is counted.",
     "deny": "Denied. Nothing is done.",
     "take_over": "It is yours now. Nothing is done automatically.",
+    **FEEDBACK_NOTICES,
 }
 
 
@@ -102,6 +107,10 @@ async def _incident_page(
             "others": other_hypotheses(diagnosis),
             "wording": CONFIDENCE_WORDS[diagnosis.verdict] if diagnosis else "",
             "evidence": evidence_rows(diagnosis),
+            "words": standing(await desk.store.feedback(incident_id=incident_id)),
+            "ratings": list(Rating),
+            "categories": [c for c in Category if c is not Category.UNKNOWN],
+            "runbook": runbook_of(known),
             "moments": timeline(known.incident, known.events),
             "asked": asked,
             "may_approve": person is not None and (not needs or bool(set(needs) & set(person.roles))),

@@ -17,6 +17,8 @@ from cortexops.domain.incident import MAX_ATTEMPTS, Incident
 from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.postmortem import Postmortem
 from cortexops.domain.resource import Frozen
+from cortexops.domain.runbook_outcome import with_outcomes
+from cortexops.domain.runbook_run import RunbookRun
 from cortexops.ports.store import ApprovalRecord, Store
 
 _TONES = {
@@ -145,6 +147,12 @@ def evidence_rows(diagnosis: Diagnosis | None) -> list[dict[str, Any]]:
         )
         rows.append(row)
     return rows
+
+
+def runbook_of(known: Dossier) -> RunbookRun | None:
+    """The runbook's steps, those that are actions with what became of them."""
+    run = known.diagnosis.runbook if known.diagnosis else None
+    return with_outcomes(run, known.ledger, ended=known.incident.state.final) if run else None
 
 
 def other_hypotheses(diagnosis: Diagnosis | None) -> list[Hypothesis]:

@@ -15,7 +15,9 @@ from starlette.responses import HTMLResponse
 
 from cortexops import __version__
 from cortexops.domain.change import Change, DiffLine
-from cortexops.domain.redaction import redact, secret_name
+from cortexops.domain.outgoing import WITHHELD, Destination, Withheld, outgoing
+from cortexops.domain.redaction import BY_NAME, secret_name
+from cortexops.metrics import count_masked
 
 FOLDER = Path(__file__).parent
 
@@ -53,14 +55,14 @@ def words(name: str) -> str:
 def masked(text: str) -> str:
     """The text without secrets. When masking fails the text is withheld."""
     try:
-        return redact(text).text
-    except (ValueError, TypeError, RuntimeError):
-        return "[withheld: it could not be checked for secrets]"
+        return outgoing(text, Destination.REPORT, count=count_masked)
+    except Withheld:
+        return WITHHELD
 
 
 def masked_value(text: str, path: str) -> str:
     """A field's value; under a name that means a secret it is masked whole."""
-    return "[redacted:by_name]" if text and secret_name(path.rpartition("/")[2]) else masked(text)
+    return BY_NAME if text and secret_name(path.rpartition("/")[2]) else masked(text)
 
 
 def edited(change: Change) -> list[DiffLine]:

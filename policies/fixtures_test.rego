@@ -32,8 +32,26 @@ question := {
 		"disruptions_allowed": null,
 	},
 	"diff": [],
+	"commands": [],
 	"actor": "cortexops",
 	"proposed_by_person": null,
+	"autonomy": {
+		"level": "auto",
+		"cap": "auto",
+		"why": "promoted",
+		"successes": 12,
+		"trials": 12,
+		"lower_bound": 0.7575,
+		"blocked_until": null,
+		"override": "",
+	},
+	"history": {
+		"days": 30,
+		"target": {"verified": 2, "rolled_back": 0, "failed": 0},
+		"namespace": {"verified": 4, "rolled_back": 0, "failed": 0},
+	},
+	"stops": [],
+	"freezes": [],
 }
 
 config := {

@@ -23,18 +23,24 @@ denials contains {"rule": "freeze", "reason": "freeze_window_unreadable"} if not
 
 denials contains {"rule": "freeze", "reason": "freeze_window_unreadable"} if {
 	freezes_readable
-	some window in settings.freezes
+	some window in windows
 	not window_elsewhere(window)
 	not window_readable(window)
 }
 
-freezes_readable if is_array(settings.freezes)
+freezes_readable if {
+	is_array(settings.freezes)
+	is_array(input.freezes)
+}
+
+# Those of the bundle's data, and those of the product's settings, which come with the question.
+windows := array.concat(settings.freezes, input.freezes)
 
 frozen if {
 	freezes_readable
 	readable_time(input.now)
 	now := time.parse_rfc3339_ns(input.now)
-	some window in settings.freezes
+	some window in windows
 	window_readable(window)
 	not window_elsewhere(window)
 	time.parse_rfc3339_ns(window.start) <= now

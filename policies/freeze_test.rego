@@ -97,3 +97,9 @@ test_one_open_window_among_many_is_enough if {
 	past := object.union(window, {"start": "2025-01-01T00:00:00Z", "end": "2025-01-02T00:00:00Z"})
 	refused(ask_with({}, {"freezes": [past, window]}), "change_freeze")
 }
+
+test_freeze_of_the_settings_comes_with_the_question if {
+	refused(ask({"freezes": [window]}), "change_freeze")
+	ask({"freezes": [object.union(window, {"clusters": ["west"]})]}).effect == "allow"
+	refused(ask({"freezes": "never"}), "freeze_window_unreadable")
+}

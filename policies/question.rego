@@ -27,6 +27,15 @@ question_readable if {
 	amount(input.blast_radius.replicas)
 	amount(input.blast_radius.namespaces)
 	budget_readable
+	control_readable
+}
+
+# What the product adds: the level of autonomy, what was achieved before, stops and freezes.
+control_readable if {
+	input.autonomy.level in {"observe", "suggest", "approve", "auto"}
+	amount(input.history.target.rolled_back)
+	is_array(input.stops)
+	is_array(input.freezes)
 }
 
 # No disruption budget covers the object, or it says how many pods may still go.

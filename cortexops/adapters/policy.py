@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cortexops.adapters.policy_bundle import Bundle, load_bundle
 from cortexops.adapters.policy_opa import OpaPolicy
-from cortexops.adapters.policy_regorus import RegorusPolicy
+from cortexops.adapters.policy_reload import ReloadingPolicy
 from cortexops.resources import policies_path
 from cortexops.settings import PolicySettings
 
@@ -22,12 +22,12 @@ def shipped_bundle(overrides: Path | None = None) -> Bundle:
 
 def build_policy(
     settings: PolicySettings, *, overrides: Path | None = None, opa_token: str | None = None
-) -> RegorusPolicy | OpaPolicy:
-    """The engine, not yet started.
+) -> ReloadingPolicy | OpaPolicy:
+    """The engine, not yet started. The one in process follows its folder when told to `watch`.
 
     Raises `PermanentError` for a bundle that does not parse or answer, `InvalidInput` for a URL that is none.
     """
     if settings.engine == "opa":
         return OpaPolicy(settings.opa_url, token=opa_token, timeout_seconds=settings.timeout_seconds)
-    bundle = load_bundle(settings.path or shipped_pack(), overrides)
-    return RegorusPolicy(bundle, timeout_seconds=settings.timeout_seconds)
+    path = settings.path or shipped_pack()
+    return ReloadingPolicy(path, overrides, timeout_seconds=settings.timeout_seconds)

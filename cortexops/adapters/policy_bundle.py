@@ -105,7 +105,18 @@ def evaluate_once(
     Raises `PermanentError` when the modules do not parse, time is up, or the child dies.
     """
     asked = {} if question is None else {"input": question}
-    lines = [{"modules": files, "data": data}, *({"rule": rule, **asked} for rule in rules)]
+    return evaluate_all(files, data, [{"rule": rule, **asked} for rule in rules], seconds=seconds)
+
+
+def evaluate_all(
+    files: dict[str, str],
+    data: dict[str, Any],
+    asked: list[dict[str, Any]],
+    *,
+    seconds: float = CHECK_SECONDS,
+) -> list[dict[str, Any]]:
+    """The same for questions of any kind: each names a `rule` and, if it has one, its `input`."""
+    lines = [{"modules": files, "data": data}, *asked]
     try:
         done = subprocess.run(
             child_command(),

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.autonomy import Autonomy
 from cortexops.domain.change import DiffLine
+from cortexops.domain.redaction import redact_value
 from cortexops.domain.resource import Frozen
 
 INPUT_SCHEMA: Literal["cortexops.policy_input/v1"] = "cortexops.policy_input/v1"
@@ -23,6 +25,44 @@ class Effect(StrEnum):
     ALLOW = "allow"
     REQUIRE_APPROVAL = "require_approval"
     DENY = "deny"
+
+
+class Outcomes(Frozen):
+    """How often changes ended in each way."""
+
+    verified: int = 0
+    rolled_back: int = 0
+    failed: int = 0
+
+
+class History(Frozen):
+    """What this kind of action achieved lately; drills do not count."""
+
+    days: int = 30
+    target: Outcomes = Outcomes()
+    """On this very object."""
+    namespace: Outcomes = Outcomes()
+    """On all objects of its namespace."""
+
+
+class FreezeWindow(Frozen):
+    """A change freeze from the settings: from `start` up to but not including `end`. Empty filters match all."""
+
+    name: str
+    start: AwareDatetime
+    end: AwareDatetime
+    clusters: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+
+
+class StopNotice(Frozen):
+    """A stop in force that covers the change. The product denies whatever a policy makes of it."""
+
+    id: str
+    scope: str
+    by: str
+    reason: str
 
 
 class PolicyInput(Frozen):
@@ -48,12 +88,23 @@ class PolicyInput(Frozen):
     verdict: str
     blast_radius: BlastRadius
     diff: tuple[DiffLine, ...] = ()
+    commands: tuple[str, ...] = ()
+    """What a person would type to do the same."""
     actor: str = "cortexops"
     proposed_by_person: str | None = None
+    autonomy: Autonomy = Autonomy()
+    history: History = History()
+    stops: tuple[StopNotice, ...] = ()
+    freezes: tuple[FreezeWindow, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The JSON document under which policies see it."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def redacted(self) -> dict[str, Any]:
+        """The document as it is kept with the decision: whole, with secrets masked."""
+        masked: dict[str, Any] = redact_value("", self.document())
+        return masked
 
 
 class PolicyDecision(Frozen):

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
@@ -16,7 +17,17 @@ from cortexops.domain.approval import Decision
 from cortexops.domain.errors import TemporaryError
 from tests.console.support import World
 from tests.support.case import DIGEST, a_request, open_case
-from tests.support.slack import BOT_TOKEN, SIGNING_SECRET, FakeSlack, click, fake_slack, signed
+from tests.support.slack import (
+    BOT_TOKEN,
+    SIGNING_SECRET,
+    FakeSlack,
+    click,
+    fake_slack,
+    filled,
+    posted,
+    pressed,
+    signed,
+)
 
 URL = "/slack/interactions"
 
@@ -35,14 +46,35 @@ async def office(store: PostgresStore, slack: FakeSlack) -> World:
 
 
 async def press(
-    office: World, user: str, decision: Decision = Decision.APPROVE, *, digest: str = DIGEST, age: float = 0
-) -> int:
+    office: World,
+    slack: FakeSlack,
+    user: str,
+    decision: Decision = Decision.APPROVE,
+    *,
+    digest: str = DIGEST,
+    reason: str = "seen",
+) -> dict[str, Any]:
+    """Press the button and submit the form, if one opens. Returns what the form's submission is answered."""
     incident = await ask(office)
     value = json.dumps({"approval": f"{incident}-approval-1", "digest": digest})
-    body = click(user, f"cortexops_{decision.value}", value)
+    before = len(slack.of("views.open"))
+    await send(office, pressed(user, f"cortexops_{decision.value}", value))
+    opened = slack.of("views.open")[before:]
+    return await send(office, filled(user, opened[0]["view"], reason)) if opened else {}
+
+
+async def send(office: World, payload: dict[str, Any]) -> dict[str, Any]:
+    body = posted(payload)
     async with office.client() as client:
-        answer = await client.post(URL, content=body, headers=signed(body, office.clock().timestamp() - age))
-    return answer.status_code
+        answer = await client.post(URL, content=body, headers=signed(body, office.clock().timestamp()))
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.content or "{}")  # type: ignore[no-any-return]
+
+
+def result(answer: dict[str, Any]) -> str:
+    """The text that replaces the form."""
+    assert answer["response_action"] == "update"
+    return str(answer["view"]["blocks"][0]["text"]["text"])
 
 
 async def ask(office: World) -> str:
@@ -57,22 +89,30 @@ async def test_the_button_that_the_notifier_makes_is_the_button_that_the_console
     blocks = approval_message(a_request(incident), url="")["attachments"][0]["blocks"]
     buttons = next(block for block in blocks if block["type"] == "actions")["elements"]
     assert [button["text"]["text"] for button in buttons] == ["Approve", "Deny", "Take over"]
-    body = click("U0ANA", buttons[0]["action_id"], buttons[0]["value"])
-    async with office.client() as client:
-        answer = await client.post(URL, content=body, headers=signed(body, office.clock().timestamp()))
-    assert answer.status_code == 200
-    assert [(v.person.id, v.person.via, v.decision) for v in office.votes.counted] == [
-        ("ana", "slack", Decision.APPROVE)
+    await send(office, pressed("U0ANA", buttons[0]["action_id"], buttons[0]["value"]))
+    (opened,) = slack.of("views.open")
+    view = opened["view"] if isinstance(opened["view"], dict) else json.loads(opened["view"])
+    assert (view["type"], view["title"]["text"], view["submit"]["text"]) == ("modal", "Approve", "Approve")
+    assert "1Gi" in json.dumps(view["blocks"])
+    assert opened["trigger_id"]
+    assert office.votes.counted == []
+    answer = await send(office, filled("U0ANA", view, " matches e4 "))
+    assert [(v.person.id, v.person.via, v.decision, v.reason) for v in office.votes.counted] == [
+        ("ana", "slack", Decision.APPROVE, "matches e4")
     ]
-    told = slack.of("chat.postEphemeral")
-    assert [(t["user"], t["channel"], t["thread_ts"]) for t in told] == [("U0ANA", "C0INCIDENTS", "1.0")]
-    assert "counts: approve" in told[0]["text"]
-    assert "approved, 1 of 1" in told[0]["text"]
+    assert "counts: approve" in result(answer)
+    assert "approved, 1 of 1" in result(answer)
 
 
-async def test_take_over_and_deny_reach_the_workflow_as_such(office: World) -> None:
-    assert await press(office, "U0VI", Decision.TAKE_OVER) == 200
-    assert [v.decision for v in office.votes.counted] == [Decision.TAKE_OVER]
+@pytest.mark.parametrize("decision", [Decision.DENY, Decision.TAKE_OVER])
+async def test_take_over_and_deny_need_a_reason(office: World, slack: FakeSlack, decision: Decision) -> None:
+    missing = await press(office, slack, "U0VI", decision, reason="  ")
+    assert missing["response_action"] == "errors"
+    assert "reason is needed" in missing["errors"]["reason"]
+    assert office.votes.counted == []
+    given = await press(office, slack, "U0VI", decision, reason="the node is on fire")
+    assert [(v.decision, v.reason) for v in office.votes.counted] == [(decision, "the node is on fire")]
+    assert "counts" in result(given)
 
 
 async def test_forged_changed_old_and_unsigned_requests_count_nothing(
@@ -121,44 +161,39 @@ async def test_a_user_id_changed_under_the_signature_is_refused(office: World) -
     assert parse_qs(body.decode())["payload"]
 
 
-async def test_the_same_request_replayed_is_one_vote(office: World, slack: FakeSlack) -> None:
-    for _ in range(3):
-        assert await press(office, "U0ANA") == 200
-    assert len(office.votes.counted) == 1
-    assert len({t["text"] for t in slack.of("chat.postEphemeral")}) == 1
-
-
 async def test_an_unknown_slack_user_is_told_so_and_counts_nothing(office: World, slack: FakeSlack) -> None:
-    assert await press(office, "U0STRANGER") == 200
+    assert await press(office, slack, "U0STRANGER") == {}
     assert office.votes.counted == []
-    text = slack.of("chat.postEphemeral")[0]["text"]
-    assert "U0STRANGER is not configured" in text
-    assert "slack_user_id" in text
+    assert slack.of("views.open") == []
+    told = slack.of("chat.postEphemeral")[0]
+    assert (told["user"], told["channel"], told["thread_ts"]) == ("U0STRANGER", "C0INCIDENTS", "1.0")
+    assert "U0STRANGER is not configured" in told["text"]
+    assert "slack_user_id" in told["text"]
 
 
 async def test_the_refusal_and_its_reason_are_shown_to_the_clicker(office: World, slack: FakeSlack) -> None:
-    await press(office, "U0VI")
-    await press(office, "U0ANA", digest="0" * 64)
-    office.clock.advance(minutes=30)
-    await press(office, "U0ANA")
+    await press(office, slack, "U0VI")
+    await press(office, slack, "U0ANA", digest="0" * 64)
     office.votes.failure = TemporaryError("the workflow is away", delay=timedelta(seconds=1))
-    await press(office, "U0BO")
+    assert "not confirmed: the workflow is away" in result(await press(office, slack, "U0BO"))
+    office.clock.advance(minutes=30)
+    await press(office, slack, "U0ANA")
     texts = [told["text"] for told in slack.of("chat.postEphemeral")]
     assert "none of the roles" in texts[0]
-    assert "not the one that you saw" in texts[1]
+    assert "the change has changed" in texts[1]
     assert "has expired" in texts[2]
-    assert "not confirmed: the workflow is away" in texts[3]
     assert office.votes.counted == []
 
 
-async def test_slack_is_answered_in_time_though_its_own_answer_hangs(office: World, slack: FakeSlack) -> None:
+async def test_slack_is_answered_in_time_though_its_own_api_hangs(office: World, slack: FakeSlack) -> None:
+    incident = await ask(office)
+    value = json.dumps({"approval": f"{incident}-approval-1", "digest": DIGEST})
     slack.hang_seconds = 2.3
     async with office.app.router.lifespan_context(office.app):
         started = time.monotonic()
-        assert await press(office, "U0ANA") == 200
+        await send(office, pressed("U0ANA", "cortexops_approve", value))
         assert time.monotonic() - started < 3
-        assert len(office.votes.counted) == 1
-    assert len(slack.of("chat.postEphemeral")) == 1
+    assert len(slack.of("views.open")) == 1
 
 
 async def test_without_a_signing_secret_nothing_is_accepted(store: PostgresStore) -> None:

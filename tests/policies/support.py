@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.autonomy import Autonomy, Level
 from cortexops.domain.policy import PolicyInput
 from cortexops.domain.resource import ResourceRef
 
@@ -53,6 +54,7 @@ def question(**changes: Any) -> PolicyInput:
         "confidence": 0.92,
         "verdict": "root_cause",
         "blast_radius": BlastRadius(replicas=3),
+        "autonomy": Autonomy(level=Level.AUTO),
     }
     return PolicyInput.model_validate({**fields, **changes})
 

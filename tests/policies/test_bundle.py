@@ -11,7 +11,7 @@ import pytest
 from cortexops.adapters.policy import build_policy, shipped_bundle, shipped_pack
 from cortexops.adapters.policy_bundle import Bundle, check_bundle, input_schema, load_bundle
 from cortexops.adapters.policy_opa import OpaPolicy
-from cortexops.adapters.policy_regorus import RegorusPolicy
+from cortexops.adapters.policy_reload import ReloadingPolicy
 from cortexops.domain.errors import InvalidInput, PermanentError
 from cortexops.settings import PolicySettings
 from tests.policies.support import POLICIES
@@ -128,7 +128,7 @@ def test_schema_names_every_field_of_the_question():
 async def test_settings_choose_the_engine():
     regorus = build_policy(PolicySettings())
     opa = build_policy(PolicySettings(engine="opa", opa_url="http://127.0.0.1:1"))
-    assert isinstance(regorus, RegorusPolicy)
+    assert isinstance(regorus, ReloadingPolicy)
     assert isinstance(opa, OpaPolicy)
     await regorus.close()
     await opa.close()

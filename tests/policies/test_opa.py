@@ -138,3 +138,54 @@ async def test_closing_twice_is_harmless():
     policy = OpaPolicy("http://127.0.0.1:1")
     await policy.close()
     await policy.close()
+
+
+@pytest.mark.opa
+async def test_rules_that_disappear_while_it_runs_deny():
+    rego = 'package cortexops\n\ndecision := {"effect": "allow", "reasons": ["x"]}\n'
+    with opa_server(opa_binary()) as url:
+        policy = OpaPolicy(url)
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.put("/v1/policies/all", content=rego)).is_success
+            before = await policy.evaluate(question())
+            assert (await http.delete("/v1/policies/all")).is_success
+        gone = await policy.evaluate(question())
+        await policy.close()
+    assert before.effect is Effect.ALLOW
+    assert (gone.effect, gone.reasons) == (Effect.DENY, ("policy_undefined",))
+
+
+@pytest.mark.opa
+async def test_server_that_disappears_while_it_runs_denies():
+    with opa_server(opa_binary(), *opa_arguments(POLICIES)) as url:
+        policy = OpaPolicy(url)
+        assert (await policy.evaluate(question())).effect is Effect.ALLOW
+    away = await policy.evaluate(question())
+    assert (away.effect, away.rule) == (Effect.DENY, "fail_closed")
+    assert away.reasons == ("policy_unreachable",)
+    await policy.close()
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize(
+    ("rego", "reason"),
+    [
+        (
+            'package cortexops\n\ndecision := {"effect": "allow", "reasons": ["x"]} if {\n'
+            "  count([1 | some i in numbers.range(1, 90000); some j in numbers.range(1, 90000); i * j == 7]) > 0\n}\n",
+            "policy_timeout",
+        ),
+        (
+            "package cortexops\n\ndecision := 1 if input.attempt\n\ndecision := 2 if input.risk\n",
+            "policy_error",
+        ),
+        ('package cortexops\n\ndecision := {"effect": "maybe", "reasons": ["x"]}\n', "policy_nonsense"),
+        ('package cortexops\n\ndecision := {"effect": "allow", "reasons": []}\n', "policy_without_reason"),
+    ],
+)
+async def test_rules_that_misbehave_on_the_server_deny(rego: str, reason: str):
+    with opa_server(opa_binary()) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.put("/v1/policies/bad", content=rego)).is_success
+        decision = await ask(url, timeout_seconds=1.0)
+    assert (decision.effect, decision.reasons, decision.rule) == (Effect.DENY, (reason,), "fail_closed")

@@ -22,8 +22,17 @@ from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.adapters.policy_regorus import RegorusPolicy
 from cortexops.adapters.policy_tests import run_policy_tests
 from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.autonomy import Autonomy, Level
 from cortexops.domain.errors import InvalidInput, PermanentError
-from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
+from cortexops.domain.policy import (
+    Effect,
+    FreezeWindow,
+    History,
+    Outcomes,
+    PolicyDecision,
+    PolicyInput,
+    StopNotice,
+)
 from cortexops.domain.resource import ResourceRef
 from cortexops.ports.policy import PolicyEngine
 from tests.policies.support import POLICIES, opa_arguments, opa_binary, opa_server, question
@@ -178,6 +187,22 @@ times = st.one_of(
 )
 
 
+windows = st.builds(
+    FreezeWindow,
+    name=st.just("window"),
+    start=st.sampled_from([datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)]),
+    end=st.sampled_from(
+        [
+            datetime(2026, 3, 8, tzinfo=UTC),
+            datetime(2026, 5, 2, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+        ]
+    ),
+    clusters=st.sampled_from([(), ("east",), ("west",)]),
+    namespaces=st.sampled_from([(), ("shop",), ("pay",)]),
+    environments=st.sampled_from([(), ("production",), ("staging",)]),
+)
+
+
 @st.composite
 def questions(draw: st.DrawFn) -> PolicyInput:
     dependents = draw(st.integers(0, 7))
@@ -207,6 +232,12 @@ def questions(draw: st.DrawFn) -> PolicyInput:
             stateful=draw(st.booleans()),
             disruptions_allowed=draw(st.none() | st.integers(-1, 3)),
         ),
+        autonomy=Autonomy(level=draw(st.sampled_from(list(Level)))),
+        history=History(target=Outcomes(rolled_back=draw(st.integers(-1, 2)))),
+        stops=draw(
+            st.sampled_from([(), (StopNotice(id="stop-1", scope="everything", by="ana", reason="x"),)])
+        ),
+        freezes=draw(st.lists(windows, max_size=2).map(tuple)),
     )
 
 
@@ -281,3 +312,18 @@ def test_nothing_is_allowed_in_a_freeze(frozen_pack: Engines, asked: PolicyInput
 def test_a_drill_changes_no_answer(default_pack: Engines, asked: PolicyInput):
     real, drill = asked.model_copy(update={"drill": False}), asked.model_copy(update={"drill": True})
     assert default_pack.ask(real) == default_pack.ask(drill)
+
+
+@relaxed
+@given(asked=promising(), level=st.sampled_from(list(Level)))
+def test_the_ladder_only_ever_tightens(default_pack: Engines, asked: PolicyInput, level: Level):
+    strictness = [Effect.ALLOW, Effect.REQUIRE_APPROVAL, Effect.DENY]
+    at = [
+        default_pack.ask(asked.model_copy(update={"autonomy": Autonomy(level=each)}))[0].effect
+        for each in (Level.AUTO, level)
+    ]
+    assert strictness.index(at[1]) >= strictness.index(at[0])
+    if level is Level.APPROVE:
+        assert at[1] is not Effect.ALLOW
+    if level in (Level.OBSERVE, Level.SUGGEST):
+        assert at[1] is Effect.DENY
