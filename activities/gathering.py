@@ -10,15 +10,17 @@ from typing import Any, Protocol, TypeVar
 
 from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.evidence import Gap, GapReason
+from cortexops.domain.known_secrets import KnownSecrets
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.certificates import validity
 from cortexops.domain.kubernetes.refusals import Refusal, refusal
 from cortexops.domain.kubernetes.values import mapping, moment, number, text
-from cortexops.domain.redaction import redact
+from cortexops.domain.outgoing import Destination, outgoing
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.scene import EventFact, LogExcerpt, Measure, Scene
 from cortexops.domain.signal import Signal
 from cortexops.domain.topology import Edge, Relation, Topology, topology
+from cortexops.metrics import count_masked
 from cortexops.ports.cluster import ReadableCluster
 
 MOST_LISTED = 500
@@ -53,6 +55,8 @@ class Reads:
     def __init__(self, cluster: ReadableCluster, backends: Mapping[str, Backend] | None = None) -> None:
         self.cluster = cluster
         self.backends = dict(backends or {})
+        self.secrets = KnownSecrets()
+        """Secrets that were read or seen, in memory as long as these reads."""
         self._pending: dict[tuple[str, ...], asyncio.Task[Any]] = {}
 
     async def once(self, key: tuple[str, ...], call: Callable[[], Awaitable[T]]) -> T:
@@ -105,9 +109,17 @@ class Gathering:
         return None if obj is None else self.keep(kind, obj)
 
     async def listing(
-        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", most: int = MOST_LISTED
+        self,
+        kind: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        most: int = MOST_LISTED,
+        optional: bool = False,
     ) -> list[JSON]:
-        """Objects of a kind in one request; a gap tells when there were more. They are not kept by this."""
+        """Objects of a kind in one request; a gap tells when there were more. They are not kept by this.
+        That a server knows no kind which is `optional` is no gap."""
         what = f"list {_plural(kind)}" + (f" in namespace {namespace}" if namespace else "")
         key = ("list", kind, namespace, labels, fields)
         found = await self._ask(
@@ -116,6 +128,7 @@ class Gathering:
             lambda: self._reads.cluster.list(
                 kind, namespace, labels=labels, fields=fields, limit=most, most=most
             ),
+            quiet=(InvalidInput, NotFound) if optional else (),
         )
         if found is None:
             return []
@@ -150,14 +163,21 @@ class Gathering:
     def add_log(self, pod: ResourceRef, container: str, *, previous: bool, text: str) -> None:
         """Put the last lines of a container into the scene, masked, without what cannot be printed."""
         lines = tuple(
-            "".join(c if c.isprintable() or c == "\t" else " " for c in line[:_LONGEST_LINE])
+            "".join(c if c.isprintable() or c == "\t" else " " for c in line[: 2 * _LONGEST_LINE])
             for line in text.splitlines()[-_LOG_LINES:]
             if line.strip()
         )
-        masked = redact("\n".join(lines)).text
+        masked = self.masked("\n".join(lines))
+        cut = tuple(
+            line[:_LONGEST_LINE] for line in masked.split("\n")
+        )  # not before: half a token is no token
         self._logs[pod.key, container, previous] = LogExcerpt(
-            pod=pod, container=container, previous=previous, lines=tuple(masked.splitlines())
+            pod=pod, container=container, previous=previous, lines=cut
         )
+
+    def masked(self, text: str) -> str:
+        """The text without secrets, those included that were read or seen so far. Raises `Withheld`."""
+        return outgoing(text, Destination.REPORT, count=count_masked, known=self._reads.secrets)
 
     # -- telemetry beside the API server -------------------------------------------------------------
 
@@ -209,10 +229,13 @@ class Gathering:
 
     def keep(self, kind: str, obj: JSON) -> JSON:
         """Put an object into the scene, without what is secret or only large."""
+        self._reads.secrets.learn({"kind": kind} | obj)
         obj = slim(kind, {"kind": kind} | obj)
         ref = meta.ref_of(self.target.cluster, kind, obj)
         if ref.name:
             self.objects[ref.key] = obj
+            self._reads.secrets.spare(ref.name)
+            self._reads.secrets.spare(ref.namespace)
         return obj
 
     def find(self, ref: ResourceRef) -> JSON | None:
@@ -273,7 +296,9 @@ class Gathering:
         return list(self._events.values())
 
     def gap(self, reason: GapReason, what: str, detail: str = "") -> None:
-        self._gaps.setdefault((reason, what), Gap(reason=reason, what=what, detail=detail[:300]))
+        self._gaps.setdefault(
+            (reason, what), Gap(reason=reason, what=what, detail=self.masked(detail[:600])[:300])
+        )
 
     def add_event(self, event: JSON) -> None:
         fact = event_fact(self.target.cluster, event)
@@ -292,13 +317,21 @@ class Gathering:
                     continue
                 lines = tuple(
                     line[:_LONGEST_LINE]
-                    for line in redact(final.message[:_LONGEST_MESSAGE]).text.splitlines()
+                    for line in self.masked(final.message[:_LONGEST_MESSAGE]).split("\n")
                     if line.strip()
                 )
                 found.append(
                     LogExcerpt(pod=ref, container=state.name, previous=state.ended is None, lines=lines)
                 )
         return found
+
+    def _without_known(self, log: LogExcerpt) -> LogExcerpt:
+        """Once more with the secrets that were read after the log was."""
+        text, number = self._reads.secrets.mask("\n".join(log.lines))
+        if not number:
+            return log
+        count_masked("known_secret", number)
+        return log.model_copy(update={"lines": tuple(text.split("\n"))})
 
     def scene(self, *, environment: str, now: datetime, onset: datetime) -> Scene:
         """Everything collected up to now."""
@@ -311,7 +344,7 @@ class Gathering:
         ]
         events.sort(key=lambda e: (e.type != "Warning", -(e.last.timestamp() if e.last else 0.0)))
         masked = [
-            fact.model_copy(update={"message": redact(fact.message).text})
+            fact.model_copy(update={"message": self.masked(fact.message)})
             for fact in events[:_MOST_EVENTS_KEPT]
         ]
         return Scene(
@@ -324,7 +357,7 @@ class Gathering:
             objects=dict(self.objects),
             topology=self.scene_topology(),
             events=tuple(masked),
-            logs=(*self._logs.values(), *self._last_words()),
+            logs=(*map(self._without_known, self._logs.values()), *self._last_words()),
             gaps=tuple(self._gaps.values()),
             measured=tuple(self._measured),
         )

@@ -10,21 +10,26 @@ from typing import Any
 
 from activities.collectors._backend import backends
 from activities.gathering import Gathering, Reads
-from activities.investigate import candidates_for, investigate
+from activities.investigate import alternatives_for, candidates_for, investigate
+from activities.reasoned import Assistant, Material, with_model
 from activities.resolve import resolve
+from activities.runbooks import Runbooks
 from cortexops.domain.action import Candidate
 from cortexops.domain.diagnosis import Diagnosis
-from cortexops.domain.report import Result, investigation_report
+from cortexops.domain.outgoing import Destination, outgoing_texts
+from cortexops.domain.reasoning_material import material
+from cortexops.domain.report import Result, group, investigation_report
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Signal
+from cortexops.metrics import count_masked
 from cortexops.ports.cluster import ReadableCluster
 
 _AT_ONCE = 4
 _RESOLVE_SECONDS = 30.0
 _OWN_QUESTION = (
-    "Service", "Ingress", "HorizontalPodAutoscaler", "PersistentVolumeClaim", "PodDisruptionBudget",
-    "ConfigMap", "Secret",
+    "Service", "Ingress", "HTTPRoute", "Gateway", "HorizontalPodAutoscaler", "PersistentVolumeClaim",
+    "PodDisruptionBudget", "ConfigMap", "Secret",
 )  # fmt: skip
 """An alert about one of these asks about the object itself, too: no workload behind it replaces it."""
 
@@ -39,18 +44,22 @@ async def investigate_payload(
     budget_seconds: float = 180,
     prometheus: str | None = None,
     loki: str | None = None,
+    runbooks: Runbooks | None = None,
+    assistant: Assistant | None = None,
 ) -> dict[str, Any]:
     """The report (`cortexops.investigation/v1`) on these signals.
 
     Signals about one workload or node are investigated once; equal causes become one incident. A target
     that does not exist is reported with the verdict `unknown`. `prometheus` and `loki` are base addresses of
-    further telemetry; raises `InvalidInput` for one that is no address.
+    further telemetry; raises `InvalidInput` for one that is no address. `runbooks` are consulted when given; so is
+    a model (`assistant`), once for each incident.
     """
     began, before = time.perf_counter(), cluster.requests
     reads = Reads(cluster, backends(prometheus=prometheus, loki=loki))
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(target: ResourceRef, members: list[Signal]) -> Result:
+        start = time.perf_counter()
         async with gate:
             scene, diagnosis = await investigate(
                 cluster,
@@ -61,18 +70,49 @@ async def investigate_payload(
                 budget_seconds=budget_seconds,
                 reads=reads,
             )
-        return Result(target, tuple(members), diagnosis, tuple(candidates_for(propose, scene, diagnosis)))
+            candidates = candidates_for(propose, scene, diagnosis)
+            if runbooks is not None:
+                left = budget_seconds - (time.perf_counter() - start)
+                diagnosis, candidates = await runbooks.consult(
+                    reads, scene, diagnosis, candidates, seconds_left=left
+                )
+            if assistant is not None:
+                others = alternatives_for(propose, scene, diagnosis)
+                materials[target] = Material(material(scene, diagnosis), others)
+        return Result(target, tuple(clean(member) for member in members), diagnosis, tuple(candidates))
 
+    def clean(signal: Signal) -> Signal:
+        """Without the secrets that were read: an alert may quote one, and a model is shown the alert."""
+        words = {"summary": signal.summary, "labels": signal.labels}
+        return signal.model_copy(
+            update=outgoing_texts(words, Destination.REPORT, count=count_masked, known=reads.secrets)
+        )
+
+    async def reasoned(found: Sequence[Result]) -> list[Result]:
+        """The surest of each group with the model's part: the others tell of the same cause."""
+        assert assistant is not None
+        first, *rest = found
+        async with gate:
+            return [await with_model(assistant, reads, first, materials[first.subject]), *rest]
+
+    materials: dict[ResourceRef, Material] = {}
     try:
         groups = await _grouped(reads, signals, gate)
         results = await asyncio.gather(*(one(target, members) for target, members in groups.items()))
+        if assistant is not None:
+            told = await asyncio.gather(*(reasoned(members) for members in group(results)))
+            results = [result for members in told for result in members]
     finally:
         await reads.close()
-    return investigation_report(
+    report = investigation_report(
         results,
         duration_seconds=time.perf_counter() - began,
         api_requests=cluster.requests - before,
     )
+    checked: dict[str, Any] = outgoing_texts(
+        report, Destination.REPORT, count=count_masked, known=reads.secrets
+    )
+    return checked
 
 
 async def _grouped(

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import meta, references, selectors
+from cortexops.domain.kubernetes import gateways, meta, references, selectors
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.topology import Relation
@@ -36,6 +36,8 @@ async def resolve(gathering: Gathering) -> list[ResourceRef]:
         gathering.roots = await _behind(gathering, target, obj)
     elif target.kind == "Ingress":
         gathering.roots = await _routed(gathering, target, obj)
+    elif target.kind in gateways.KINDS:
+        gathering.roots = await _attached(gathering, target, obj)
     elif target.kind in ("PersistentVolumeClaim", "PodDisruptionBudget", "ConfigMap", "Secret"):
         gathering.roots = await _users(gathering, target, obj)
     elif target.kind in _NO_WORKLOAD:
@@ -197,6 +199,21 @@ async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list
         service = gathering.ref("Service", ingress.namespace, name)
         gathering.connect(ingress, Relation.ROUTES_TO, service)
         live = await gathering.get("Service", ingress.namespace, name)
+        if live is not None:
+            found += await _behind(gathering, service, live)
+    return list(dict.fromkeys(found))
+
+
+async def _attached(gathering: Gathering, target: ResourceRef, obj: JSON) -> list[ResourceRef]:
+    """The workloads behind a route, or behind the routes that are attached to a Gateway."""
+    routes = [obj]
+    if target.kind == "Gateway":
+        listed = await gathering.listing("HTTPRoute", target.namespace, optional=True)
+        routes = [r for r in listed if (target.namespace, target.name) in gateways.parents(r)]
+    found: list[ResourceRef] = []
+    for place in list(dict.fromkeys(b for route in routes for b in gateways.backends(route)))[:3]:
+        service = gathering.ref("Service", place.namespace, place.name)
+        live = await gathering.get("Service", place.namespace, place.name)
         if live is not None:
             found += await _behind(gathering, service, live)
     return list(dict.fromkeys(found))

@@ -63,6 +63,8 @@ _ORDER = (
     ("kubernetes_node", "Node"),
     ("ingress", "Ingress"),
     ("service", "Service"),
+    ("httproute", "HTTPRoute"),
+    ("gateway", "Gateway"),  # other things are called so, too: only where nothing else is named
 )
 # Label → (rank, kind); of the labels that an alert has, the lowest rank names the object.
 _RANKED = {

@@ -18,7 +18,7 @@ from cortexops.domain.findings import (
     serves_badly,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, complaints
+from cortexops.domain.kubernetes import commands, complaints, gateways
 from cortexops.domain.kubernetes.values import mapping, moment, objects, text, words
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -33,9 +33,10 @@ _EXPLAINS = (
 @analyzer("certificates")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
-    for ingress, live in scene.of_kind("Ingress"):
-        if ingress == scene.target or serves_badly(scene):
-            found += _of_ingress(scene, book, ingress, live)
+    for kind in ("Ingress", "Gateway"):
+        for front, live in scene.of_kind(kind):
+            if front == scene.target or serves_badly(scene):
+                found += _of_front(scene, book, front, live)
     for subject in subjects(scene):
         if is_troubled(scene, subject) or serves_badly(scene):
             found += _used(scene, book, subject)
@@ -52,12 +53,22 @@ def _dates(secret: JSON) -> list[tuple[str, datetime, datetime, list[str]]]:
     return found
 
 
-def _of_ingress(scene: Scene, book: EvidenceBook, ingress: ResourceRef, live: JSON) -> list[Hypothesis]:
+def _served_with(front: ResourceRef, live: JSON) -> list[tuple[str, str, list[str]]]:
+    """(namespace, name, hosts) of the Secrets that an Ingress or a Gateway serves with."""
+    if front.kind == "Gateway":
+        return gateways.certificates(live)
+    return [
+        (front.namespace, text(entry, "secretName"), words(entry, "hosts"))
+        for entry in objects(live, "spec", "tls")
+    ]
+
+
+def _of_front(scene: Scene, book: EvidenceBook, front: ResourceRef, live: JSON) -> list[Hypothesis]:
     at = alerted_at(scene)
     found: list[Hypothesis] = []
-    subject = Subject(ingress, live, ())
-    for entry in objects(live, "spec", "tls"):
-        secret = scene.ref("Secret", ingress.namespace, text(entry, "secretName"))
+    subject = Subject(front, live, ())
+    for namespace, name, hosts in _served_with(front, live):
+        secret = scene.ref("Secret", namespace, name)
         held = scene.get(secret)
         if held is None:
             if any(
@@ -66,14 +77,14 @@ def _of_ingress(scene: Scene, book: EvidenceBook, ingress: ResourceRef, live: JS
                 for gap in scene.gaps
             ):
                 cited = book.cite(
-                    EvidenceKind.TOPOLOGY, secret, f"{secret}, which {ingress} serves with, does not exist",
+                    EvidenceKind.TOPOLOGY, secret, f"{secret}, which {front} serves with, does not exist",
                     command=commands.show(secret),
                 )  # fmt: skip
                 found.append(
                     Hypothesis(
                         resource=secret,
                         category=Category.CONFIG_MISSING,
-                        summary=f"{secret}, the TLS certificate of {ingress}, does not exist",
+                        summary=f"{secret}, the TLS certificate of {front}, does not exist",
                         support=support(subject, 0.85, steps=1),
                         evidence=(cited,),
                     )
@@ -81,7 +92,6 @@ def _of_ingress(scene: Scene, book: EvidenceBook, ingress: ResourceRef, live: JS
             continue
         for key, since, until, names in _dates(held):
             problem = _problem(at, since, until)
-            hosts = words(entry, "hosts")
             if (
                 not problem
                 and names
@@ -92,7 +102,7 @@ def _of_ingress(scene: Scene, book: EvidenceBook, ingress: ResourceRef, live: JS
             if problem:
                 found.append(
                     _hypothesis(
-                        scene, book, subject, secret, key, until, problem, f"{ingress} serves with it", []
+                        scene, book, subject, secret, key, until, problem, f"{front} serves with it", []
                     )
                 )
     return found

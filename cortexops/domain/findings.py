@@ -119,8 +119,14 @@ def roots(scene: Scene) -> list[ResourceRef]:
         found = [top_owner(scene, target)]
     elif target.kind == "Service":
         found = backing(scene, target) or topology.out(target, Relation.MEANT_FOR)
-    elif target.kind == "Ingress":
+    elif target.kind in ("Ingress", "HTTPRoute", "Gateway"):
         services = topology.out(target, Relation.ROUTES_TO)
+        if target.kind == "Gateway":
+            services = [
+                ref
+                for route, _ in scene.of_kind("HTTPRoute")
+                for ref in topology.out(route, Relation.ROUTES_TO)
+            ]
         found = [workload for service in services for workload in backing(scene, service)]
         found += [w for service in services for w in topology.out(service, Relation.MEANT_FOR)]
     elif target.kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):

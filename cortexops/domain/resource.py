@@ -52,6 +52,7 @@ class Kind(NamedTuple):
 
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
+_GATEWAY = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
 _TABLE = (
     Kind("Pod", "pods", True, ("v1",)),
     Kind("Service", "services", True, ("v1",)),
@@ -77,6 +78,8 @@ _TABLE = (
     Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("autoscaling/v2", "autoscaling/v1")),
     Kind("PodDisruptionBudget", "poddisruptionbudgets", True, ("policy/v1", "policy/v1beta1")),
     Kind("Ingress", "ingresses", True, ("networking.k8s.io/v1",)),
+    Kind("HTTPRoute", "httproutes", True, _GATEWAY),
+    Kind("Gateway", "gateways", True, _GATEWAY),
     Kind("NetworkPolicy", "networkpolicies", True, ("networking.k8s.io/v1",)),
     Kind("EndpointSlice", "endpointslices", True, ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1")),
     Kind("Lease", "leases", True, ("coordination.k8s.io/v1",)),

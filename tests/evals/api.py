@@ -37,6 +37,8 @@ _SERVED: tuple[tuple[str, str, str, bool], ...] = (
     ("networking.k8s.io/v1", "Ingress", "ingresses", True),
     ("networking.k8s.io/v1", "IngressClass", "ingressclasses", False),
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", True),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", True),
+    ("gateway.networking.k8s.io/v1", "Gateway", "gateways", True),
     ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", True),
     ("storage.k8s.io/v1", "StorageClass", "storageclasses", False),
     ("rbac.authorization.k8s.io/v1", "Role", "roles", True),
@@ -158,7 +160,12 @@ class Api:
         return str(path)
 
     def _kinds(self) -> list[tuple[str, str, str, bool]]:
-        return [kind for kind in _SERVED if kind[0] not in self._without]
+        return [
+            kind
+            for kind in _SERVED
+            if kind[0] not in self._without
+            and (not kind[0].startswith("gateway.") or kind[1] in self._by_kind)
+        ]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")

@@ -14,6 +14,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _IN_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@\"']*@)?({_NAME})(?::\d+)?")
 _WITH_PORT = re.compile(rf"(?<![\w./@-])({_NAME}):(\d{{2,5}})(?!\d|[:.]\d)")
+_RESOLVER = re.compile(r"(?i)(\blookup \S{1,253}) on \S{1,64}:53\b")
 _PORT_IN_URL = re.compile(rf"://(?:[^\s/@\"']*@)?({_NAME}):(\d{{2,5}})(?!\d)")
 _QUALIFIED = re.compile(rf"(?<![\w./@-])({_LABEL}(?:\.{_LABEL}){{1,}})(?![\w-])")
 _LOOKUP = re.compile(
@@ -71,7 +72,8 @@ def hosts_in_value(name: str, value: str) -> list[str]:
 
 
 def hosts_in_line(line: str) -> list[str]:
-    """Host names and addresses that a log line names."""
+    """Host names and addresses that a log line names, but for the DNS server that was asked."""
+    line = _RESOLVER.sub(r"\1", line)
     found = [m.group(1) for m in _IN_URL.finditer(line)]
     found += [m.group(1) for m in _WITH_PORT.finditer(line)]
     found += [m.group(1) for m in _LOOKUP.finditer(line)]
@@ -83,6 +85,7 @@ def hosts_in_line(line: str) -> list[str]:
 
 def ports_in_line(line: str) -> list[tuple[str, int]]:
     """(host, port) of the addresses that a log line names with their port."""
+    line = _RESOLVER.sub(r"\1", line)
     found = [*_WITH_PORT.finditer(line), *_PORT_IN_URL.finditer(line)]
     return [(match.group(1).rstrip(".").lower(), int(match.group(2))) for match in found]
 
