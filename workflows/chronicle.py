@@ -23,7 +23,7 @@ from cortexops.contracts.records import (
 )
 from cortexops.domain import narrative
 from cortexops.domain.action import Candidate
-from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Decision, Vote
 from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
 from cortexops.domain.case import Case, case_text
 from cortexops.domain.correlation import key_of, risk_score, severity_of, title_of
@@ -43,6 +43,12 @@ _APPROVAL_REASONS = {
     ApprovalState.TAKEN_OVER: Reason.TAKEN_OVER,
     ApprovalState.EXPIRED: Reason.APPROVAL_EXPIRED,
     ApprovalState.VOID: Reason.APPROVAL_VOID,
+}
+
+_VOTE_REASONS = {
+    Decision.APPROVE: Reason.APPROVED,
+    Decision.DENY: Reason.APPROVAL_DENIED,
+    Decision.TAKE_OVER: Reason.TAKEN_OVER,
 }
 
 
@@ -259,9 +265,7 @@ class Chronicle:
         """Write a counted vote down."""
         entry = self._entry(
             AuditType.APPROVAL_VOTE,
-            _APPROVAL_REASONS[ApprovalState.APPROVED]
-            if vote.decision == "approve"
-            else Reason.APPROVAL_DENIED,
+            _VOTE_REASONS[vote.decision],
             f"{vote.approval_id}: {vote.decision}: {vote.reason}",
             actor=vote.person.id,
             via=vote.person.via,
@@ -279,7 +283,9 @@ class Chronicle:
             approval_id=request.id,
             state=state,
             entry=entry,
-            message=self._message(MessageKind.APPROVAL_DECIDED, text, approval=request),
+            message=self._message(MessageKind.APPROVAL_DECIDED, text, approval=request).model_copy(
+                update={"votes": tuple(votes)}
+            ),
         )
         await workflow.execute_local_activity_method(Records.settle_approval, order, **options.BOOKKEEPING)
         self._request = None

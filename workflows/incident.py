@@ -271,7 +271,9 @@ class IncidentWorkflow:
         if state is ApprovalState.APPROVED:
             return True
         final, reason = APPROVAL_ENDS[state]
-        await self._book.end(final, reason, f"{request.id}: {narrative.votes_text(state, self._desk.votes)}")
+        text = f"{request.id}: {narrative.votes_text(state, self._desk.votes)}"
+        type = AuditType.ESCALATED if final is IncidentState.ESCALATED else AuditType.RESOLVED
+        await self._book.end(final, reason, text, type=type)
         return False
 
     async def _apply(

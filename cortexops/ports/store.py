@@ -22,7 +22,9 @@ from cortexops.domain.postmortem import Postmortem, PostmortemState
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal
 from cortexops.domain.silence import Silence
+from cortexops.ports.feedback import FeedbackStore
 from cortexops.ports.partitions import PartitionStore
+from cortexops.ports.switches import ControlStore
 
 
 class SignalRecord(NamedTuple):
@@ -138,6 +140,10 @@ class AuditStore(Protocol):
         """(cursor, event) of all chains in order of recording, from after the cursor."""
         ...
 
+    async def export_lag(self, after: int) -> int:
+        """How many events were recorded after this cursor."""
+        ...
+
     async def verify(self) -> tuple[int, list[ChainFault]]:
         """How many events were checked, and every fault of every chain."""
         ...
@@ -226,6 +232,8 @@ class Store(
     ApprovalStore,
     PostmortemStore,
     Outbox,
+    ControlStore,
+    FeedbackStore,
     Protocol,
 ):
     """All of it; the adapter is one class over one connection pool."""

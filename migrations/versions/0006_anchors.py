@@ -57,9 +57,10 @@ BEGIN
     IF NEW.number <> coalesce(last.number, 0) + 1
        OR NEW.previous_hash <> coalesce(last.hash, repeat('0', 64))
        OR NEW.day <= coalesce(last.day, DATE '-infinity')
+       OR NEW.day >= (now() AT TIME ZONE 'UTC')::date
        OR NEW.cursor < coalesce(last.cursor, 0)
        OR NEW.hash <> encode(sha256(convert_to(NEW.body, 'UTF8')), 'hex') THEN
-        RAISE EXCEPTION 'anchor % of the audit trail does not follow the one before it', NEW.day
+        RAISE EXCEPTION 'anchor % of the audit trail does not follow the one before it, or its day has not ended', NEW.day
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cortexops.adapters.postgres.audit_check import find_faults
+from cortexops.adapters.postgres.anchors import AnchorBook
+from cortexops.adapters.postgres.audit_archive import (
+    Archive,
+    Written,
+    become_archivist,
+    let_go,
+    read_archive,
+    ripe,
+    write_archive,
+)
+from cortexops.adapters.postgres.audit_check import Checked, check_rows, find_faults
+from cortexops.adapters.postgres.audit_cursor import PATIENCE, settled
 from cortexops.adapters.postgres.database import Database, row, rows, run, streamed
 from cortexops.adapters.postgres.documents import clean
-from cortexops.domain.audit import AuditEntry, AuditEvent, AuditType, ChainFault, seal
-from cortexops.domain.errors import PermanentError
+from cortexops.domain.audit import (
+    PLATFORM,
+    START,
+    AuditEntry,
+    AuditEvent,
+    AuditType,
+    ChainFault,
+    resting,
+    seal,
+    sealed_body,
+)
+from cortexops.domain.errors import IntegrityError, PermanentError
 from cortexops.domain.ids import canonical_json
+from cortexops.domain.outgoing import WITHHELD, Destination, Withheld, outgoing, outgoing_value
+from cortexops.metrics import count_masked
 
 _KNOWN = """
 SELECT e.body, e.hash FROM unnest(CAST(:chains AS text[]), CAST(:keys AS text[])) AS asked (chain, key)
@@ -31,8 +56,10 @@ ORDER BY place
 RETURNING cursor, chain, number
 """
 _VIOLATION = "INSERT INTO policy_violations VALUES (:cursor, :chain, :at, :rule, :detail)"
-_LAST_CURSOR = "SELECT coalesce(max(cursor), 0) AS last FROM audit_events"
-_WAIT_FOR_WRITERS = "SELECT pg_advisory_xact_lock(7021967)"
+_CHECKPOINT = """
+SELECT number, hash FROM archive_checkpoints WHERE chain = :chain ORDER BY number DESC LIMIT 1
+"""
+_LAG = "SELECT count(*) AS n FROM audit_events WHERE cursor > :after"
 _EXPORT = """
 SELECT cursor, body, hash FROM audit_events WHERE cursor > :after AND cursor <= :last
 ORDER BY cursor LIMIT :most
@@ -45,7 +72,7 @@ def _event(found: Mapping[str, Any]) -> AuditEvent:
 
 def _body(event: AuditEvent) -> str:
     """The text that the event's hash is taken over."""
-    return canonical_json(event.model_dump(mode="json", exclude={"hash"}))
+    return canonical_json(sealed_body(event))
 
 
 async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> list[AuditEvent]:
@@ -84,9 +111,19 @@ async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> 
 
 def _sealed(entry: AuditEntry, number: int, previous: str) -> AuditEvent:
     try:
-        return seal(entry, number=number, previous_hash=previous)
+        return seal(resting(cleaned(entry)), number=number, previous_hash=previous)
     except ValueError as error:
         raise PermanentError(f"audit entry {entry.type} cannot be written as JSON: {error}") from None
+
+
+def cleaned(entry: AuditEntry) -> AuditEntry:
+    """The entry without secrets in what it tells. What cannot be checked is withheld, the entry itself stays."""
+    try:
+        detail = outgoing(entry.detail, Destination.AUDIT, count=count_masked)
+        data = outgoing_value(entry.data, Destination.AUDIT, count=count_masked)
+    except Withheld:
+        detail, data = WITHHELD, {}
+    return entry.model_copy(update={"detail": detail, "data": data})
 
 
 async def _insert(connection: AsyncConnection, events: Sequence[AuditEvent]) -> None:
@@ -124,7 +161,7 @@ async def recorded(connection: AsyncConnection, entry: AuditEntry) -> bool:
     return bool(found)
 
 
-class AuditTrail:
+class AuditTrail(AnchorBook):
     """The part of the store that keeps the audit trail."""
 
     _database: Database
@@ -142,13 +179,13 @@ class AuditTrail:
             )
         return [_event(item) for item in found]
 
-    async def export(self, *, after: int = 0, most: int = 10_000) -> AsyncIterator[tuple[int, AuditEvent]]:
+    async def export(
+        self, *, after: int = 0, most: int = 10_000, patience: float = PATIENCE
+    ) -> AsyncIterator[tuple[int, AuditEvent]]:
         """Ends at the newest event of the moment when it starts. Whoever asks again after the last cursor
-        misses nothing: events whose writers are still under way are waited for."""
-        async with self._database.begin() as connection:
-            await run(connection, _WAIT_FOR_WRITERS)
-            newest = await row(connection, _LAST_CURSOR)
-        last = newest["last"] if newest else 0
+        misses nothing: writers that are under way are waited for, `patience` seconds, and when one of them
+        takes longer the export ends before the first event that may be missing."""
+        last, _ = await settled(self._database, after=after, patience=patience)
         async with (
             self._database.snapshot() as connection,
             streamed(connection, _EXPORT, after=after, last=last, most=most) as found,
@@ -156,7 +193,76 @@ class AuditTrail:
             async for item in found:
                 yield item["cursor"], _event(item)
 
+    async def export_lag(self, after: int) -> int:
+        """How many events were recorded after this cursor."""
+        async with self._database.begin() as connection:
+            found = await row(connection, _LAG, after=after)
+        return int(found["n"]) if found else 0
+
     async def verify(self) -> tuple[int, list[ChainFault]]:
         """Reads every row once, in one state of the database; holds one chain in memory at a time."""
+        checked = await self.examine()
+        return checked.events, checked.faults
+
+    async def examine(
+        self, *, chain: str | None = None, anchor: str = "", archives: Sequence[Archive] = ()
+    ) -> Checked:
+        """As `verify`: of one chain, against an anchor that was kept outside, with archives of old rows.
+
+        Raises `InvalidInput` when `anchor` is none.
+        """
         async with self._database.snapshot() as connection:
-            return await find_faults(connection)
+            return await find_faults(connection, only=chain, kept=anchor, archives=archives)
+
+    async def prune(self, before: datetime, folder: Path, *, actor: str, now: datetime) -> Written | None:
+        """Move the rows of incidents that ended before then into a new file of the folder; None: none is ripe.
+
+        The file is on disk, read again and free of faults before a row goes. Interrupted, it leaves the rows
+        where they are, and perhaps a file that nothing refers to. At most 5,000 chains go at once. Raises
+        `IntegrityError` when a chain has a fault, `PermanentError` when this login may not prune.
+        """
+        async with self._database.begin() as connection:
+            await become_archivist(connection)
+            wanted = await ripe(connection, before)
+        if not wanted:
+            return None
+        written = await write_archive(self._database, wanted, folder, before)
+        try:
+            await self._prune(written, before, actor, now)
+        except PermanentError:
+            written.path.unlink()
+            raise
+        return written
+
+    async def _prune(self, written: Written, before: datetime, actor: str, now: datetime) -> None:
+        archive = read_archive(written.path)
+        async with self._database.begin() as connection:
+            await become_archivist(connection)
+            for chain, end in written.ends.items():
+                after = await row(connection, _CHECKPOINT, chain=chain)
+                place = (int(after["number"]), str(after["hash"])) if after else START
+                for fault in check_rows(archive.chains[chain], head=end, after=place):
+                    raise IntegrityError(f"{fault.chain} #{fault.number}: {fault.fault}; nothing was moved")
+            await let_go(connection, written)
+            await append(connection, [_archived(written, before, actor, now)])
+
+
+def _archived(written: Written, before: datetime, actor: str, now: datetime) -> AuditEntry:
+    data = {
+        "archive": written.digest,
+        "name": written.path.name,
+        "rows": written.rows,
+        "chains": len(written.ends),
+        "before": before.isoformat(),
+    }
+    entry = AuditEntry(
+        chain=PLATFORM,
+        type=AuditType.ARCHIVED,
+        reason="retention",
+        detail=f"{written.rows} rows of {len(written.ends)} chains went into {written.path.name}",
+        actor=actor,
+        at=now,
+        data=data,
+        idempotency_key=f"archive:{written.digest}",
+    )
+    return resting(entry, sorted([chain, *end] for chain, end in written.ends.items()))

@@ -11,7 +11,7 @@ from cortexops.adapters.postgres import audit, outbox
 from cortexops.adapters.postgres.database import Database, row, rows, run
 from cortexops.adapters.postgres.documents import clean, document
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
-from cortexops.domain.audit import AuditEntry
+from cortexops.domain.audit import AuditEntry, resting
 from cortexops.domain.errors import Conflict, NotFound
 from cortexops.domain.ledger import LedgerRow, LedgerState, check_ledger_step
 from cortexops.domain.message import Message
@@ -28,6 +28,7 @@ SELECT l.body FROM ledger l JOIN incidents i ON i.id = l.incident_id
 WHERE l.state = 'unknown' OR (l.state IN ('intent', 'applied') AND i.ended_at IS NOT NULL)
 ORDER BY l.created_at
 """
+_VOTES_ON = "SELECT body FROM approval_votes WHERE approval_id = :id ORDER BY ordinal"
 
 
 class Ledger:
@@ -36,7 +37,9 @@ class Ledger:
     _database: Database
 
     async def intend(self, row: LedgerRow, entry: AuditEntry) -> LedgerRow:
+        """Raises `Conflict` when the incident has ended: a change that was begun late must not be made."""
         async with self._database.begin() as connection:
+            await _still_open(connection, row)
             added = await run(
                 connection,
                 _INTEND,
@@ -50,7 +53,12 @@ class Ledger:
                 body=document(row),
             )
             if added:
-                await audit.append(connection, [entry])
+                on = {
+                    "plan": row.plan_hash,
+                    "change": row.change.model_dump(mode="json"),
+                    "live": row.snapshot,
+                }
+                await audit.append(connection, [resting(entry, on)])
                 return row
             known = await _ledger_row(connection, row.operation_id)
             assert known is not None
@@ -99,6 +107,19 @@ class Ledger:
         return [LedgerRow.model_validate(item["body"]) for item in found]
 
 
+async def _still_open(connection: AsyncConnection, wanted: LedgerRow) -> None:
+    """Holds the end of the incident off until the intent is written."""
+    found = await row(
+        connection,
+        "SELECT ended_at, EXISTS (SELECT FROM ledger WHERE operation_id = :operation) AS known "
+        "FROM incidents WHERE id = :id FOR SHARE",
+        id=wanted.incident_id,
+        operation=wanted.operation_id,
+    )
+    if found is not None and found["ended_at"] is not None and not found["known"]:
+        raise Conflict(f"{wanted.incident_id} has ended: nothing more is changed for it")
+
+
 async def _ledger_row(
     connection: AsyncConnection, operation_id: str, *, lock: bool = False
 ) -> LedgerRow | None:
@@ -130,7 +151,7 @@ class Approvals:
                 if known.digest != request.digest:
                     raise Conflict(f"{request.id} asks for another change already")
             await outbox.queue(connection, self._notifiers, [message])
-            await audit.append(connection, [entry])
+            await audit.append(connection, [resting(entry, request.digest)])
 
     async def record_vote(self, vote: Vote, entry: AuditEntry) -> None:
         """Raises `NotFound` when there is no such approval."""
@@ -144,14 +165,14 @@ class Approvals:
                 decision=vote.decision.value,
                 body=document(vote),
             )
-            await audit.append(connection, [entry])
+            await audit.append(connection, [resting(entry, vote.digest, vote.decision.value)])
 
     async def settle_approval(
         self, approval_id: str, state: ApprovalState, entry: AuditEntry, message: Message
     ) -> None:
         """Raises `NotFound`, or `Conflict` when it has ended otherwise."""
         async with self._database.begin() as connection:
-            present, _ = await _locked_approval(connection, approval_id)
+            present, request = await _locked_approval(connection, approval_id)
             if present is not ApprovalState.PENDING and present is not state:
                 raise Conflict(f"{approval_id} is {present} already and cannot become {state}")
             await run(
@@ -161,7 +182,8 @@ class Approvals:
                 state=state.value,
             )
             await outbox.queue(connection, self._notifiers, [message])
-            await audit.append(connection, [entry])
+            votes = await rows(connection, _VOTES_ON, id=approval_id)
+            await audit.append(connection, [resting(entry, request.digest, [v["body"] for v in votes])])
 
     async def approval(self, approval_id: str) -> ApprovalRecord | None:
         async with self._database.begin() as connection:

@@ -38,7 +38,7 @@ RETURNING outbox.id, notifier, body, attempts,
     COALESCE((SELECT o.reference FROM outbox o
               WHERE o.notifier = outbox.notifier AND o.incident_id = outbox.incident_id
                 AND o.state = 'delivered' AND o.reference <> ''
-              ORDER BY o.id LIMIT 1), '') AS thread
+              ORDER BY o.id DESC LIMIT 1), '') AS thread
 """
 _DELIVERED = """
 UPDATE outbox SET state = 'delivered', reference = :reference, detail = ''
@@ -73,7 +73,8 @@ class MessageOutbox:
     async def take(
         self, notifiers: Sequence[str], *, most: int = 20, lease_seconds: float = 30
     ) -> list[PendingMessage]:
-        """`attempts` counts this one: 1 at the first try. `thread` is what the first delivery returned."""
+        """`attempts` counts this one: 1 at the first try. `thread` is what the last delivery returned: it
+        knows all that was posted so far, such as the message that asked for an approval."""
         async with self._database.begin() as connection:
             found = await rows(connection, _TAKE, notifiers=list(notifiers), most=most, lease=lease_seconds)
         return [

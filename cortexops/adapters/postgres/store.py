@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cortexops.adapters.postgres.approval_news import ApprovalNews
 from cortexops.adapters.postgres.audit import AuditTrail
+from cortexops.adapters.postgres.autonomy import AutonomyBook
 from cortexops.adapters.postgres.database import Database, row
 from cortexops.adapters.postgres.decisions import Approvals, Ledger, Postmortems
+from cortexops.adapters.postgres.feedback import FeedbackBook
+from cortexops.adapters.postgres.history import HistoryBook
 from cortexops.adapters.postgres.incidents import IncidentBook
+from cortexops.adapters.postgres.orphans import OrphanBook
 from cortexops.adapters.postgres.outbox import MessageOutbox
 from cortexops.adapters.postgres.partitions import Partitions
 from cortexops.adapters.postgres.signals import SignalBook
 from cortexops.adapters.postgres.silences import SilenceBook
+from cortexops.adapters.postgres.switches import Slots, Switches
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.ports.store import Store
 
@@ -24,8 +30,15 @@ class PostgresStore(
     AuditTrail,
     Ledger,
     Approvals,
+    ApprovalNews,
     Postmortems,
     MessageOutbox,
+    Switches,
+    Slots,
+    AutonomyBook,
+    HistoryBook,
+    FeedbackBook,
+    OrphanBook,
     Store,
 ):
     """Implements the port; what each method promises is written there."""

@@ -160,7 +160,7 @@ async def test_what_postgres_cannot_hold_is_replaced_not_refused(store: Postgres
     (stored,) = await store.signals_of(incident.id)
     assert (stored.summary, stored.labels) == ("killed�by", {"a�": r"\u0000 as text"})
     assert await store.open_keys(["k\x00"]) == {"k�"}
-    assert (await store.events(incident.id))[0].detail == "d\x00"
+    assert (await store.events(incident.id))[0].detail == "d⟨U+0000⟩"
     assert (await store.verify())[1] == []
 
 

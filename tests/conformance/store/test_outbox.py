@@ -30,14 +30,14 @@ async def test_messages_of_an_incident_go_one_after_the_other(store: PostgresSto
     assert len(await store.take(["slack", "pager"])) == 1
 
 
-async def test_the_thread_is_what_the_first_delivery_returned(store: PostgresStore) -> None:
+async def test_the_thread_is_what_the_last_delivery_returned(store: PostgresStore) -> None:
     await three_messages(store)
     threads = []
     for reference in ("first", "second", ""):
         (pending,) = await store.take(["slack"])
         threads.append(pending.thread)
         await store.delivered(pending.id, reference)
-    assert threads == ["", "first", "first"]
+    assert threads == ["", "first", "second"]
     (pending,) = await store.take(["pager"])
     assert pending.thread == ""
 
