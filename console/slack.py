@@ -61,7 +61,7 @@ class Buttons:
         if payload.get("type") == "view_submission":
             return await self._submitted(payload, channel)
         actions = payload.get("actions")
-        for action in actions if isinstance(actions, list) else []:
+        for action in (a for a in (actions if isinstance(actions, list) else []) if isinstance(a, dict)):
             pressed, value = str(action.get("action_id", "")), str(action.get("value", ""))
             if pressed in ACTIONS:
                 await self._start(self._ask(payload, ACTIONS[pressed], value, channel))

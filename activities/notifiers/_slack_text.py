@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cortexops.domain.approval import ApprovalRequest, Decision
+from cortexops.domain.approval import ApprovalRequest, Decision, Vote
+from cortexops.domain.feedback import Rating
 from cortexops.domain.incident import IncidentState
-from cortexops.domain.message import Message
+from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.narrative import diff_text
 from cortexops.domain.signal import Severity
 
@@ -38,6 +39,7 @@ _COLOURS = {
     IncidentState.SUPPRESSED: _GREY,
     IncidentState.MERGED: _GREY,
 }
+_NOTHING_JUDGED = frozenset({IncidentState.SUPPRESSED, IncidentState.MERGED})
 _BUTTONS = (
     (Decision.APPROVE, "Approve", "primary"),
     (Decision.DENY, "Deny", "danger"),
@@ -129,37 +131,106 @@ def update(message: Message) -> dict[str, Any]:
     blocks = [section(escape(message.text) or "—")]
     if message.fields:
         blocks.append(fields(message.fields))
+    if message.kind is MessageKind.ENDED and message.state not in _NOTHING_JUDGED:
+        blocks += _judging(message.incident_id)
     return _body(title, _COLOURS.get(message.state, _GREY), blocks)
 
 
-def approval(request: ApprovalRequest, *, url: str, outcome: str = "") -> dict[str, Any]:
-    """The question with its buttons; with an outcome, the same without buttons."""
+def _judging(incident_id: str) -> list[dict[str, Any]]:
+    """Was the diagnosis right? Each answer is kept under the name of who presses."""
+    value = json.dumps({"incident": incident_id})
+    buttons = [
+        {
+            "type": "button",
+            "action_id": f"cortexops_feedback_{rating.value}",
+            "text": {"type": "plain_text", "text": rating.value.capitalize()},
+            "value": value,
+        }
+        for rating in Rating
+    ]
+    block_id = f"feedback-{incident_id}"[:255]
+    return [
+        context("Was the diagnosis right?"),
+        {"type": "actions", "block_id": block_id, "elements": buttons},
+    ]
+
+
+def approval(
+    request: ApprovalRequest, *, url: str, outcome: str = "", votes: Sequence[Vote] = ()
+) -> dict[str, Any]:
+    """The question with its buttons and what was answered so far; with an outcome, the same without buttons."""
     roles = f" with role {' or '.join(request.roles)}" if request.roles else ""
-    people = "1 person" if request.quorum == 1 else f"{request.quorum} different people"
+    people = "1 person" if request.quorum <= 1 else f"{request.quorum} different people"
     blocks = [
         section(f"*{escape(request.action)}*"),
         section(code(diff_text(request.diff, most=60) or "no field changes")),
-        section(f"*Cause*\n{escape(request.cause)}"),
+        section(f"*Cause* · {sure(request.confidence)}\n{escape(request.cause)}"),
+    ]
+    if request.evidence:
+        shown = "\n".join(f"• {escape(fact)}" for fact in request.evidence)
+        blocks.append(section(f"*Evidence*\n{shown}"))
+    blocks.append(
         fields(
             {
                 "Risk": request.risk,
-                "Confidence": f"{request.confidence:.0%}",
                 "Who is touched": request.blast_radius,
                 "Needed": people + roles,
                 "Policy": "\n".join((request.rule, *request.policy_reasons)),
-                "Expires": f"{request.expires_at.astimezone(UTC):%H:%M:%S} UTC, then nothing is done",
             }
-        ),
-    ]
+        )
+    )
+    if votes:
+        blocks.append(section(f"*Answers* · {standing(request, votes)}\n{said(votes)}"))
     if outcome:
         title = f":ballot_box_with_check: *Decided* · {escape(request.id)}"
         blocks.append(section(f"*{escape(outcome)}*"))
     else:
         title = f":raised_hand: *Approval needed* · {escape(request.id)}"
+        blocks.append(section(f"*Expires* {moment(request.expires_at)}, then nothing is done"))
         blocks.append({"type": "actions", "block_id": request.id[:255], "elements": _buttons(request)})
     if url:
         blocks.append(context(f"<{url}/incidents/{request.incident_id}#approval|evidence and exact diff>"))
     return _body(title, _GREY if outcome else _VIOLET, blocks)
+
+
+def reminder(message: Message, *, mentions: str, url: str) -> dict[str, Any]:
+    """Somebody has to answer, or nobody did. `mentions` are Slack's own, made from configured ids."""
+    request = message.approval
+    over = message.kind is MessageKind.APPROVAL_SILENCE
+    mark, title = (":no_bell:", "Nobody answered") if over else (":hourglass_flowing_sand:", "Still waiting")
+    blocks = [section(f"{mentions}\n{escape(message.text)}".strip())]
+    if request is not None:
+        blocks.append(section(f"*{escape(request.action)}*\n{escape(request.cause)}"))
+        if not over:
+            blocks.append(context(f"expires {moment(request.expires_at)}"))
+    if url:
+        blocks.append(context(f"<{url}/incidents/{message.incident_id}#approval|look and answer>"))
+    return _body(f"{mark} *{title}* · {escape(message.title)}", _AMBER, blocks)
+
+
+def moment(at: datetime) -> str:
+    """A time in the reader's own zone; readers without one see UTC."""
+    return f"<!date^{int(at.timestamp())}^{{time_secs}} ({{date_short_pretty}})|{at.astimezone(UTC):%H:%M:%S} UTC>"
+
+
+def sure(confidence: float) -> str:
+    """`almost certain (93%)`."""
+    scale = ((0.9, "almost certain"), (0.7, "likely"), (0.4, "possible"))
+    return f"{next((word for least, word in scale if confidence >= least), 'a guess')} ({confidence:.0%})"
+
+
+def standing(request: ApprovalRequest, votes: Sequence[Vote]) -> str:
+    agreed = len({vote.person.id for vote in votes if vote.decision is Decision.APPROVE})
+    return f"{agreed} of {max(1, request.quorum)} approvals"
+
+
+def said(votes: Sequence[Vote]) -> str:
+    """Who answered what, a line each."""
+    return "\n".join(
+        f"• {escape(v.person.name or v.person.id)}: {words(v.decision)}"
+        + (f" ({escape(v.reason)})" if v.reason else "")
+        for v in votes
+    )
 
 
 def _buttons(request: ApprovalRequest) -> list[dict[str, Any]]:

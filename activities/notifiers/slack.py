@@ -8,7 +8,7 @@ not, so what fails between the two can be repeated. The reference that a deliver
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,12 +19,14 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from activities.notifiers import NOTIFIERS
 from activities.notifiers import _slack_text as shown
+from cortexops.domain.approval import ApprovalRequest, Person, still_to_answer
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.message import Delivered, Delivery, Message, MessageKind
-from cortexops.domain.redaction import redact, secret_name
+from cortexops.domain.outgoing import Destination, Withheld, outgoing
+from cortexops.domain.redaction import BY_NAME, secret_name
 from cortexops.domain.resource import Frozen
-from cortexops.metrics import REDACTIONS
-from cortexops.settings import Settings, SlackSettings
+from cortexops.metrics import count_masked
+from cortexops.settings import PersonSettings, Settings, SlackSettings
 from cortexops.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -35,6 +37,14 @@ _TEMPORARY = frozenset(
 )
 _LOST_MESSAGE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 _REMEMBERED = 1000
+_MENTIONED = 10
+"""People that one message calls by name."""
+_NEWS = (
+    MessageKind.APPROVAL_VOTED,
+    MessageKind.APPROVAL_REMINDER,
+    MessageKind.APPROVAL_LAST_CALL,
+    MessageKind.APPROVAL_SILENCE,
+)
 
 
 class Thread(Frozen):
@@ -49,10 +59,13 @@ class Thread(Frozen):
 
 
 class SlackNotifier:
-    """`client` is made on first use; `url` is the console's, for links (empty: no links)."""
+    """`url` is the console's, for links (empty: no links); `people` are those who can be mentioned."""
 
-    def __init__(self, settings: SlackSettings, *, url: str = "") -> None:
+    def __init__(
+        self, settings: SlackSettings, *, url: str = "", people: Sequence[PersonSettings] = ()
+    ) -> None:
         self._settings = settings
+        self._people = people
         self._url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
         self._begun: OrderedDict[str, Thread] = OrderedDict()
@@ -62,10 +75,8 @@ class SlackNotifier:
         """See `Notifier.send`."""
         try:
             clean = _redacted(message)
-        except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
-            return Delivered(
-                result=Delivery.REFUSED, detail=f"not sent: redaction failed ({type(error).__name__})"
-            )
+        except Withheld as error:
+            return Delivered(result=Delivery.REFUSED, detail=f"not sent: redaction failed ({error})")
         try:
             place = await self._deliver(clean, self._place(clean, thread))
         except TemporaryError as trouble:
@@ -107,15 +118,48 @@ class SlackNotifier:
             body = shown.approval(request, url=self._url)
             ts = await self._post(place, body)
             return place.model_copy(update={"approvals": {**place.approvals, request.id: ts}})
+        if request is not None and message.kind in _NEWS:
+            return await self._news(message, request, place)
         if message.kind is MessageKind.APPROVAL_DECIDED and request is not None:
             asked = place.approvals.get(request.id)
-            body = shown.approval(request, url=self._url, outcome=message.text)
+            body = shown.approval(request, url=self._url, outcome=message.text, votes=message.votes)
             if asked is not None and await self._edit(place, asked, body):
                 return place
             await self._post(place, body)
             return place
         await self._post(place, shown.update(message))
         return place
+
+    async def _news(self, message: Message, request: ApprovalRequest, place: Thread) -> Thread:
+        """How a waiting approval stands: the message that asked is edited, silence is brought up."""
+        asked = place.approvals.get(request.id)
+        over = message.kind is MessageKind.APPROVAL_SILENCE
+        if not over and asked is not None:
+            await self._edit(place, asked, shown.approval(request, url=self._url, votes=message.votes))
+        if message.kind is MessageKind.APPROVAL_VOTED:
+            return place
+        next_level = over or message.kind is MessageKind.APPROVAL_LAST_CALL
+        elsewhere = self._settings.escalation_channel if next_level else ""
+        if elsewhere:  # first: it is posted again if the thread fails after it, rather than never
+            above = shown.reminder(message, mentions=self._mentions(message, above=True), url=self._url)
+            await self._call("chat.postMessage", {"channel": elsewhere, **above, **_PLAIN})
+        if not (over and elsewhere):
+            body = shown.reminder(message, mentions=self._mentions(message, above=over), url=self._url)
+            await self._post(place, body)
+        return place
+
+    def _mentions(self, message: Message, *, above: bool) -> str:
+        """Who can still answer, or the next level."""
+        assert message.approval is not None
+        if above:
+            wanted = set(self._settings.escalation_roles)
+            ids = [p.slack_user_id for p in self._people if wanted & set(p.roles)]
+        else:
+            known = {p.id: p.slack_user_id for p in self._people}
+            people = [Person(id=p.id, name=p.name, roles=p.roles) for p in self._people]
+            ids = [known[p.id] for p in still_to_answer(message.approval, message.votes, people)]
+        found = [f"<@{one}>" for one in ids if one and one.isalnum()]
+        return " ".join(found[:_MENTIONED])
 
     async def _head(self, message: Message, place: Thread) -> Thread:
         """Open the thread, or bring its first message up to date."""
@@ -197,13 +241,10 @@ def _reason(response: Any) -> str:
 
 
 def _redacted(message: Message) -> Message:
-    """Every text of the message masked. Raises whatever the redactor raises: then nothing is sent."""
+    """Every text of the message masked. Raises `Withheld`: then nothing is sent."""
 
     def clean(text: str) -> str:
-        result = redact(text)
-        for kind, count in result.counts.items():
-            REDACTIONS.labels(kind=kind).inc(count)
-        return result.text
+        return outgoing(text, Destination.CHAT, count=count_masked)
 
     request = message.approval
     if request is not None:
@@ -212,6 +253,7 @@ def _redacted(message: Message) -> Message:
                 "action": clean(request.action),
                 "cause": clean(request.cause),
                 "blast_radius": clean(request.blast_radius),
+                "evidence": tuple(clean(fact) for fact in request.evidence),
                 "policy_reasons": tuple(clean(reason) for reason in request.policy_reasons),
                 "diff": tuple(
                     line.model_copy(
@@ -229,8 +271,9 @@ def _redacted(message: Message) -> Message:
         update={
             "title": clean(message.title),
             "text": clean(message.text),
-            "fields": {clean(name): clean(value) for name, value in message.fields.items()},
+            "fields": {clean(name): _value(name, value, clean) for name, value in message.fields.items()},
             "approval": request,
+            "votes": tuple(v.model_copy(update={"reason": clean(v.reason)}) for v in message.votes),
         }
     )
 
@@ -238,7 +281,8 @@ def _redacted(message: Message) -> Message:
 def _value(path: str, text: str, clean: Callable[[str], str]) -> str:
     """A value under a secret's name is masked whole."""
     if text and secret_name(path.rpartition("/")[2]):
-        return "[redacted:by_name]"
+        count_masked("by_name", 1)
+        return BY_NAME
     return clean(text)
 
 
@@ -251,7 +295,8 @@ def _build(settings: Settings) -> SlackNotifier | None:
         return None
     console = settings.console
     host = f"[{console.host}]" if ":" in console.host else console.host
-    return SlackNotifier(settings.slack, url=console.public_url or f"http://{host}:{console.port}")
+    url = console.public_url or f"http://{host}:{console.port}"
+    return SlackNotifier(settings.slack, url=url, people=settings.people)
 
 
 NOTIFIERS.register("slack", _build)

@@ -13,8 +13,9 @@ from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateR
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from cortexops.adapters.refusals import Refusals, Trail
 from cortexops.contracts.incident import VOTE, VoteResult
-from cortexops.domain.approval import ApprovalState, Decision, Person, Vote, VoteRefusal
+from cortexops.domain.approval import Decision, Person, Vote, VoteRefusal, too_late
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.ids import digest as sha256
 from cortexops.domain.incident import Incident
@@ -22,7 +23,7 @@ from cortexops.domain.people import VoteNotCounted
 from cortexops.ports.store import ApprovalRecord
 
 
-class VoteStore(Protocol):
+class VoteStore(Trail, Protocol):
     """What is needed of the store."""
 
     async def approval(self, approval_id: str) -> ApprovalRecord | None: ...
@@ -42,39 +43,49 @@ class VoteBox:
         self._client = client
         self._store = store
         self._timeout = timedelta(seconds=timeout_seconds)
+        self._refusals = Refusals(store)
 
     async def cast(
         self, approval_id: str, person: Person, decision: Decision, reason: str, digest: str
     ) -> VoteResult:
         """Deliver the vote of a person whose identity was verified; `digest` names the diff that they saw.
 
-        Raises `VoteNotCounted` when it does not count, `TemporaryError` when that cannot be known now.
+        Raises `VoteNotCounted` when it does not count, after that is in the audit trail, and `TemporaryError`
+        when it cannot be known now.
         """
-        if not person.via:
-            raise VoteNotCounted(VoteRefusal.ANONYMOUS)
+        vote = Vote(approval_id=approval_id, person=person, decision=decision, reason=reason, digest=digest)
         record = await self._store.approval(approval_id)
         incident = await self._store.incident(record.request.incident_id) if record else None
-        if record is None or incident is None:
-            raise VoteNotCounted(VoteRefusal.NO_SUCH_APPROVAL)
-        vote = Vote(approval_id=approval_id, person=person, decision=decision, reason=reason, digest=digest)
+        try:
+            if not person.via:
+                raise VoteNotCounted(VoteRefusal.ANONYMOUS)
+            if record is None or incident is None:
+                raise VoteNotCounted(VoteRefusal.NO_SUCH_APPROVAL)
+            return await self._deliver(vote, record, incident)
+        except VoteNotCounted as refused:
+            about = incident.id if incident else ""
+            await self._refusals.vote(
+                approval_id, person, decision, refused.refusal, incident_id=about, digest=digest
+            )
+            raise
+
+    async def _deliver(self, vote: Vote, record: ApprovalRecord, incident: Incident) -> VoteResult:
         handle = self._client.get_workflow_handle(incident.key, run_id=incident.run_id or None)
         try:
             result: VoteResult = await handle.execute_update(
                 VOTE,
                 vote,
-                id=update_id(approval_id, person, decision),
+                id=update_id(vote.approval_id, vote.person, vote.decision),
                 result_type=VoteResult,
                 rpc_timeout=self._timeout,
             )
         except WorkflowUpdateFailedError as failed:
-            raise _refused(failed.cause) from None
+            raise _refused(failed.cause, record) from None
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             raise self._no_answer() from None
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                expired = record.state is ApprovalState.EXPIRED
-                refusal = VoteRefusal.EXPIRED if expired else VoteRefusal.NOT_PENDING
-                raise VoteNotCounted(refusal) from None
+                raise VoteNotCounted(too_late(record.state) or VoteRefusal.NOT_PENDING) from None
             raise self._no_answer() from None
         return result
 
@@ -86,9 +97,15 @@ class VoteBox:
         )
 
 
-def _refused(cause: BaseException | None) -> PermanentError:
-    """The refusal that the workflow gave as the error's type; anything else is refused, too."""
+def _refused(cause: BaseException | None, record: ApprovalRecord) -> PermanentError:
+    """The refusal that the workflow gave as the error's type; anything else is refused, too.
+
+    A workflow that waits for another answer by now knows nothing of this approval; the books tell how it ended.
+    """
     kind = cause.type if isinstance(cause, ApplicationError) else None
-    if kind in set(VoteRefusal):
-        return VoteNotCounted(VoteRefusal(kind))
-    return PermanentError(f"The vote failed in the workflow: {cause}")
+    if kind not in set(VoteRefusal):
+        return PermanentError(f"The vote failed in the workflow: {cause}")
+    refusal = VoteRefusal(kind)
+    if refusal is VoteRefusal.NO_SUCH_APPROVAL:
+        refusal = too_late(record.state) or VoteRefusal.NOT_PENDING
+    return VoteNotCounted(refusal)

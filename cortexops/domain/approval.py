@@ -6,6 +6,7 @@ taken from a request's body.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -61,6 +62,8 @@ class ApprovalRequest(Frozen):
     requested_at: AwareDatetime
     expires_at: AwareDatetime
     proposed_by: str | None = None
+    evidence: tuple[str, ...] = ()
+    """What the cause rests on, the weightiest first; each names its fact."""
 
 
 class Vote(Frozen):
@@ -79,6 +82,7 @@ class VoteRefusal(StrEnum):
     NO_SUCH_APPROVAL = "no_such_approval"
     NOT_PENDING = "not_pending"
     EXPIRED = "expired"
+    VOID = "void"
     CHANGED_DIFF = "changed_diff"
     WRONG_ROLE = "wrong_role"
     PROPOSER = "proposer_may_not_approve"
@@ -109,6 +113,33 @@ def refuse(
     if any(v.person.id == vote.person.id and v.decision is Decision.APPROVE for v in votes):
         return VoteRefusal.ALREADY_VOTED
     return None
+
+
+def too_late(state: ApprovalState) -> VoteRefusal | None:
+    """Why no vote counts any more on an approval that ended so; None while it waits."""
+    if state is ApprovalState.PENDING:
+        return None
+    ended = {ApprovalState.EXPIRED: VoteRefusal.EXPIRED, ApprovalState.VOID: VoteRefusal.VOID}
+    return ended.get(state, VoteRefusal.NOT_PENDING)
+
+
+def foresee(
+    request: ApprovalRequest, state: ApprovalState, votes: list[Vote], vote: Vote, *, now: datetime
+) -> VoteRefusal | None:
+    """Why this vote would not count as far as the books tell. Only the workflow's own answer is final."""
+    return too_late(state) or refuse(request, votes, vote, now=now)
+
+
+def still_to_answer(request: ApprovalRequest, votes: Sequence[Vote], people: Iterable[Person]) -> list[Person]:
+    """Who of these people may approve and has said nothing yet."""
+    said = {vote.person.id for vote in votes}
+    return [
+        person
+        for person in people
+        if person.id not in said
+        and person.id != request.proposed_by
+        and (not request.roles or set(request.roles) & set(person.roles))
+    ]
 
 
 def tally(request: ApprovalRequest, votes: list[Vote], *, now: datetime) -> ApprovalState:

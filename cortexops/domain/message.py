@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, Field
 
-from cortexops.domain.approval import ApprovalRequest
+from cortexops.domain.approval import ApprovalRequest, Vote
 from cortexops.domain.incident import IncidentState
 from cortexops.domain.resource import Frozen
 from cortexops.domain.signal import Severity
@@ -20,6 +20,10 @@ class MessageKind(StrEnum):
     DETECTED = "detected"
     DIAGNOSED = "diagnosed"
     APPROVAL = "approval"
+    APPROVAL_VOTED = "approval_voted"
+    APPROVAL_REMINDER = "approval_reminder"
+    APPROVAL_LAST_CALL = "approval_last_call"
+    APPROVAL_SILENCE = "approval_silence"
     APPROVAL_DECIDED = "approval_decided"
     PROGRESS = "progress"
     ENDED = "ended"
@@ -37,6 +41,8 @@ class Message(Frozen):
     text: str
     fields: dict[str, str] = Field(default_factory=dict)
     approval: ApprovalRequest | None = None
+    votes: tuple[Vote, ...] = ()
+    """What was said on `approval` so far."""
     at: AwareDatetime
     drill: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from cortexops.domain import past_words
 from cortexops.domain.action import BlastRadius, Candidate
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
 from cortexops.domain.change import DiffLine, Preview
@@ -15,6 +16,7 @@ from cortexops.domain.links import LinkReason
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision
 from cortexops.domain.resource import ResourceRef
+from cortexops.domain.steering import report_caveats
 from cortexops.domain.words import counted
 
 
@@ -85,8 +87,12 @@ def diagnosed_text(diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> str
     best = next((c for c in candidates if c.feasible), None)
     if best is not None:
         lines.append(f"Remedy: {best.action}: {best.why}")
+    if diagnosis.model is not None and diagnosis.model.summary is not None:
+        said = diagnosis.model.summary
+        lines.append(f"In a model's words: {said.text} [{' '.join(said.cites)}]")
     lines += [f"Missing: {gap.what} ({gap.reason})" for gap in diagnosis.gaps[:3]]
-    lines += [f"Seen before: {similar}" for similar in diagnosis.similar[:2]]
+    lines += [f"Caveat: {caveat}" for caveat in report_caveats(diagnosis.attempts)[:3]]
+    lines += past_words.told(diagnosis)
     return "\n".join(lines)
 
 
@@ -120,7 +126,37 @@ def approval_request(
         blast_radius=blast_text(candidate.blast_radius),
         requested_at=now,
         expires_at=expires_at,
+        evidence=_cited(diagnosis),
     )
+
+
+def _cited(diagnosis: Diagnosis, most: int = 5) -> tuple[str, ...]:
+    """`summary [e1]` of the facts that show the leading cause."""
+    facts = {fact.id: fact for fact in diagnosis.evidence}
+    cited = diagnosis.cause.evidence if diagnosis.cause is not None else ()
+    return tuple(f"{facts[e].summary} [{e}]" for e in cited if e in facts)[:most]
+
+
+def approval_text(request: ApprovalRequest, state: ApprovalState, votes: Sequence[Vote]) -> str:
+    """All that somebody has to know before they answer, for a terminal."""
+    roles = f" with role {' or '.join(request.roles)}" if request.roles else ""
+    lines = [
+        f"{request.id}: {state}",
+        request.cause,
+        *(f"• {fact}" for fact in request.evidence),
+        "",
+        request.action,
+        diff_text(request.diff, most=200) or "no field changes",
+        "",
+        f"risk       {request.risk}; {request.blast_radius}",
+        f"policy     {request.rule}: {', '.join(request.policy_reasons)}",
+        f"needed     {counted(max(1, request.quorum), 'approval')}{roles}",
+        f"expires    {request.expires_at:%Y-%m-%d %H:%M:%S %Z}, then nothing is done",
+        f"digest     {request.digest}",
+    ]
+    if votes:
+        lines.append(f"answers    {votes_text(state, votes)}")
+    return "\n".join(lines)
 
 
 def votes_text(state: ApprovalState, votes: Sequence[Vote]) -> str:

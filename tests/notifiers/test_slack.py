@@ -160,7 +160,7 @@ async def test_nothing_is_sent_when_redaction_fails(
     def broken(text: str) -> None:
         raise RecursionError(text)
 
-    monkeypatch.setattr(module, "redact", broken)
+    monkeypatch.setattr("cortexops.domain.outgoing.redact", broken)
     answer = await notifier.send(tell(incident(), _K.DETECTED, "text", 0), "")
     assert answer.result is Delivery.REFUSED
     assert "redaction failed" in answer.detail
