@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import invalid_input
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from cortexops.settings_ingest import CorrelatorSettings, GatewaySettings, NatsSettings
+from cortexops.settings_model import ModelSettings
+from cortexops.settings_policy import AutonomySettings, LimitSettings, PolicySettings
+from cortexops.settings_section import Section
+from cortexops.settings_verification import VerificationSettings
 
 
 class TemporalSettings(Section):
@@ -34,25 +35,6 @@ class TemporalSettings(Section):
     ui_url: str = Field("", description="Temporal UI, for links in messages")
 
 
-class NatsSettings(Section):
-    """The bus."""
-
-    url: str = Field(
-        "nats://127.0.0.1:4222", description="server URLs, comma-separated; credentials may be in it"
-    )
-    stream: str = Field("TELEMETRY", description="stream of signals; parked ones go to <stream>_PARKED")
-    max_bytes: int = Field(
-        2 * 1024**3, description="stream limit in bytes; the oldest signals go first", gt=0
-    )
-    max_age_hours: float = Field(72, description="signals older than this leave the stream", gt=0)
-    duplicate_window_seconds: float = Field(600, description="message-id deduplication in the stream", gt=0)
-    replicas: int = Field(1, description="stream replicas; 3 in a NATS cluster", ge=1, le=5)
-    partitions: int = Field(8, description="parts of the stream that correlators share out", ge=1, le=256)
-    partition_by: Literal["cluster", "namespace"] = Field(
-        "cluster", description="what is always in one partition: a cluster, or a namespace of one"
-    )
-
-
 class PostgresSettings(Section):
     """The database."""
 
@@ -63,25 +45,29 @@ class PostgresSettings(Section):
     pool_size: int = Field(5, description="connections per process", ge=1, le=100)
 
 
-class PolicySettings(Section):
-    """Who decides."""
-
-    engine: Literal["regorus", "opa"] = Field("regorus", description="in process, or an OPA server")
-    path: Path | None = Field(None, description="folder of the bundle; the shipped pack when absent")
-    data: Path | None = Field(
-        None, description="JSON file laid over the bundle's data.json, for engine regorus"
-    )
-    opa_url: str = Field("http://127.0.0.1:8181", description="OPA server, for engine opa")
-    opa_token: SecretStr | None = Field(None, description="bearer token of the OPA server")
-    timeout_seconds: float = Field(5, description="no answer in this time is a denial", gt=0)
-
-
 class MemorySettings(Section):
     """Qdrant: a server or a folder."""
 
     url: str = Field("", description="Qdrant server; empty: the folder")
     api_key: SecretStr | None = Field(None, description="Qdrant API key")
     path: Path | None = Field(None, description="folder of the embedded store; <data_dir>/memory when absent")
+    half_life_days: float = Field(
+        90, description="a precedent this old counts half; never below a quarter", gt=0
+    )
+    embeddings_url: str = Field(
+        "", description="base address of an OpenAI-compatible API with /embeddings; empty: vectors made here"
+    )
+    embeddings_model: str = Field("", description="model that it is asked for")
+    embeddings_key: SecretStr | None = Field(None, description="its API key")
+    embeddings_size: int = Field(
+        0, description="dimensions to ask for and to insist on; 0: those of its first answer", ge=0, le=8192
+    )
+    embeddings_timeout_seconds: float = Field(
+        2, description="no vector in this time: those made here are used", gt=0, le=4
+    )
+    embeddings_least: float = Field(
+        0.5, description="least cosine of the model at which a case is a precedent by it alone", ge=0, le=1
+    )
 
 
 class ClusterSettings(Section):
@@ -104,37 +90,6 @@ class ClusterSettings(Section):
     watch: bool = Field(True, description="watch Warning events and pod states as a source of signals")
 
 
-class GatewaySettings(Section):
-    """Where signals come in."""
-
-    host: str = Field("127.0.0.1", description="address to listen on; off loopback a token is required")
-    port: int = Field(8080, description="port", ge=0, le=65535)
-    token: SecretStr | None = Field(None, description="bearer token that senders must show")
-    max_body_bytes: int = Field(8 * 1024**2, description="larger bodies are answered 413", gt=0)
-    default_cluster: str = Field(
-        "default",
-        description="cluster of alerts that carry no cluster label",
-        pattern=r"^[A-Za-z0-9_-]{1,63}$",
-    )
-    source_secrets: dict[str, tuple[Annotated[SecretStr, Field(min_length=8)], ...]] = Field(
-        {},
-        description="by source: signing secrets or tokens that its senders must use instead of the token",
-    )
-    sns_certificates: tuple[Path, ...] = Field(
-        (), description="PEM files of the certificates with which SNS signs; needs sns_topics"
-    )
-    sns_topics: tuple[str, ...] = Field((), description="ARNs of the topics whose signed messages are taken")
-
-    @model_validator(mode="after")
-    def _nothing_half_configured(self) -> GatewaySettings:
-        for source, secrets in self.source_secrets.items():
-            if not secrets:
-                raise ValueError(f"source_secrets.{source} names no secret: give one, or leave {source} out")
-        if self.sns_certificates and not self.sns_topics:
-            raise ValueError("sns_certificates needs sns_topics: SNS signs for every customer of Amazon")
-        return self
-
-
 class ConsoleSettings(Section):
     """Where people look and approve."""
 
@@ -143,19 +98,6 @@ class ConsoleSettings(Section):
     )
     port: int = Field(8090, description="port", ge=0, le=65535)
     public_url: str = Field("", description="URL of the console in messages; http://host:port when empty")
-
-
-class CorrelatorSettings(Section):
-    """How signals become incidents."""
-
-    window_seconds: float = Field(5, description="how long a new group waits for more before it starts", ge=0)
-    flush_severity: Literal["critical", "high", "medium", "low", "never"] = Field(
-        "critical", description="signals this severe flush their group at once"
-    )
-    batch: int = Field(500, description="messages per fetch", ge=1, le=5000)
-    cooldown_minutes: float = Field(10, description="silence of a key after its resolution", ge=0)
-    lease_seconds: float = Field(15, description="a silent correlator's partitions pass on after this", ge=2)
-    max_deliver: int = Field(5, description="a signal that fails this often is parked", ge=1)
 
 
 class IncidentSettings(Section):
@@ -167,6 +109,22 @@ class IncidentSettings(Section):
     verification_window_seconds: float = Field(90, description="verification gives up after this", gt=0)
     verification_stable_seconds: float = Field(30, description="health must hold this long", gt=0)
     verification_interval_seconds: float = Field(2, description="pause between measurements", gt=0)
+
+
+class RunbookSettings(Section):
+    """What teams write down about their alerts."""
+
+    path: Path | None = Field(None, description="folder of your runbooks (*.yaml)")
+    shipped: bool = Field(True, description="use the shipped runbooks as well")
+    url_template: str = Field(
+        "", description="address of further ones, for example https://wiki/runbooks/{alertname}.yaml"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts from which a `runbook_url` of an alert is fetched; others are only shown"
+    )
+    allow_private: bool = Field(False, description="fetch from private addresses, too")
+    fetched_actions: tuple[str, ...] = Field((), description="actions that a fetched runbook may ask for")
+    budget_seconds: float = Field(30, description="longest time for a runbook's checks", gt=0, le=120)
 
 
 class SloSettings(Section):
@@ -187,9 +145,37 @@ class WorkerSettings(Section):
         0, description="port of /metrics and /debug/healthz; 0 picks a free one", ge=0, le=65535
     )
     max_concurrent_investigations: int = Field(4, description="at once, per process", ge=1)
-    max_concurrent_remediations: int = Field(3, description="at once, per process (seed 001: 3)", ge=1)
+    max_concurrent_model_calls: int = Field(8, description="at once, per process", ge=1)
+    max_concurrent_remediations: int = Field(3, description="at once, per process", ge=1)
     max_correlators: int = Field(
         2, description="`cortexops up` runs so many correlators at most while signals wait", ge=1, le=64
+    )
+
+
+class AuditSettings(Section):
+    """The audit trail."""
+
+    retention_days: float = Field(
+        0, description="`audit prune` archives incidents that ended so long ago; 0: only with --before", ge=0
+    )
+    archive_path: Path | None = Field(
+        None, description="folder of archives; <data_dir>/audit-archive when absent"
+    )
+
+
+class SweepSettings(Section):
+    """What becomes of work whose workflow was terminated."""
+
+    enabled: bool = Field(
+        True, description="keep the Temporal Schedules `cortexops-sweep` and `cortexops-anchor`"
+    )
+    interval_seconds: float = Field(60, description="pause between sweeps", ge=5)
+    grace_seconds: float = Field(
+        75, description="so long after its workflow ended, a last request to a cluster may be under way", ge=0
+    )
+    compensate: bool = Field(
+        False,
+        description="take back what was applied and not verified, where only we changed it; else ask people",
     )
 
 
@@ -200,6 +186,24 @@ class SlackSettings(Section):
     signing_secret: SecretStr | None = Field(None, description="checks requests to /slack/interactions")
     channel: str = Field("#incidents", description="channel of incident threads")
     api_url: str = Field("https://slack.com/api/", description="Slack's API")
+    app_token: SecretStr | None = Field(
+        None, description="xapp-…; scope connections:write; buttons by Socket Mode, without a public URL"
+    )
+    team_id: str = Field("", description="T…; requests of other workspaces are refused")
+    app_id: str = Field("", description="A…; requests of other apps are refused")
+    escalation_channel: str = Field(
+        "", description="channel that hears the last reminder, and of approvals that nobody answered"
+    )
+    escalation_roles: tuple[str, ...] = Field((), description="people with these roles are mentioned there")
+
+
+class ApprovalSettings(Section):
+    """What happens while people are asked."""
+
+    watch_seconds: float = Field(5, description="how often votes and reminders are looked for", gt=0)
+    reminders: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.333, 0.667), description="when people are reminded, as shares of the time that they have"
+    )
 
 
 class PersonSettings(Section):
@@ -238,15 +242,23 @@ class Settings(BaseSettings):
     nats: NatsSettings = NatsSettings()
     postgres: PostgresSettings = PostgresSettings()
     policy: PolicySettings = PolicySettings()
+    autonomy: AutonomySettings = AutonomySettings()
+    limits: LimitSettings = LimitSettings()
     memory: MemorySettings = MemorySettings()
+    model: ModelSettings = ModelSettings()
     clusters: tuple[ClusterSettings, ...] = ()
     gateway: GatewaySettings = GatewaySettings()
     console: ConsoleSettings = ConsoleSettings()
     correlator: CorrelatorSettings = CorrelatorSettings()
     incident: IncidentSettings = IncidentSettings()
+    verification: VerificationSettings = VerificationSettings()
+    runbooks: RunbookSettings = RunbookSettings()
     slo: SloSettings = SloSettings()
     worker: WorkerSettings = WorkerSettings()
+    audit: AuditSettings = AuditSettings()
+    sweep: SweepSettings = SweepSettings()
     slack: SlackSettings = SlackSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     people: tuple[PersonSettings, ...] = ()
     log: LogSettings = LogSettings()
 

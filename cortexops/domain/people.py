@@ -75,7 +75,8 @@ REFUSAL_TEXTS: dict[VoteRefusal, str] = {
     VoteRefusal.NOT_PENDING: "The approval is already decided, or its incident has moved on.",
     VoteRefusal.EXPIRED: "The approval has expired. Nothing was done; it will not be done any more.",
     VoteRefusal.VOID: "The approval is void: the change has changed, or the trouble is over.",
-    VoteRefusal.CHANGED_DIFF: "Void: the change has changed, it is not the one that you saw. Look again and decide anew.",
+    VoteRefusal.CHANGED_DIFF: "Void: the change has changed, it is not the one that you saw. Look again,"
+    " and decide anew.",
     VoteRefusal.WRONG_ROLE: "You have none of the roles that the policy asks for.",
     VoteRefusal.PROPOSER: "Whoever proposed a change cannot approve it.",
     VoteRefusal.ALREADY_VOTED: "You have approved this change already; somebody else is needed.",
