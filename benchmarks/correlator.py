@@ -31,7 +31,8 @@ from cortexops.domain.partitions import Account, Claim, Lease, Settlement, fair_
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Signal
 from cortexops.ports.partitions import Shared
-from cortexops.settings import NatsSettings, load_settings
+from cortexops.settings import load_settings
+from cortexops.settings_ingest import NatsSettings
 from ingest.correlator import Correlator
 from ingest.decode import parse_documents
 from ingest.owners import OwnerResolver

@@ -20,7 +20,7 @@ import yaml
 
 from cortexops.adapters.postgres.migrate import upgrade
 from cortexops.adapters.temporal import SEARCH_ATTRIBUTES
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from sandbox.engines.engines import Engines
 from sandbox.engines.ports import free_port
 from sandbox.platform.service import Service

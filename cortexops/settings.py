@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import invalid_input
+from cortexops.settings_git import GitSettings
 from cortexops.settings_ingest import CorrelatorSettings, GatewaySettings, NatsSettings
 from cortexops.settings_model import ModelSettings
 from cortexops.settings_policy import AutonomySettings, LimitSettings, PolicySettings
@@ -253,6 +254,7 @@ class Settings(BaseSettings):
     incident: IncidentSettings = IncidentSettings()
     verification: VerificationSettings = VerificationSettings()
     runbooks: RunbookSettings = RunbookSettings()
+    git: GitSettings = GitSettings()
     slo: SloSettings = SloSettings()
     worker: WorkerSettings = WorkerSettings()
     audit: AuditSettings = AuditSettings()

@@ -18,7 +18,8 @@ from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
 from cortexops.metrics import SIGNALS_REJECTED, UNHEALTHY
 from cortexops.ports.bus import SignalSink
 from cortexops.registry import Registry
-from cortexops.settings import GatewaySettings, Settings
+from cortexops.settings import Settings
+from cortexops.settings_ingest import GatewaySettings
 from cortexops.telemetry import get_logger
 from ingest.accept import accept, ignore, refuse
 from ingest.decode import parse_documents, split_documents

@@ -10,7 +10,7 @@ from cortexops.domain.correlation import Fate
 from cortexops.domain.links import LinkReason
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity
-from cortexops.settings import CorrelatorSettings
+from cortexops.settings_ingest import CorrelatorSettings
 from ingest.sighting import Sighting
 
 _REMEMBERED = 10_000  # keys

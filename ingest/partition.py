@@ -16,7 +16,7 @@ from cortexops.domain.signal import FateReason
 from cortexops.ports.bus import Envelope, PartitionReader, SignalBus
 from cortexops.ports.partitions import Fenced
 from cortexops.ports.store import Store
-from cortexops.settings import CorrelatorSettings
+from cortexops.settings_ingest import CorrelatorSettings
 from cortexops.telemetry import get_logger
 from ingest.grouping import Groups, Taken
 from ingest.owners import OwnerResolver

@@ -30,7 +30,7 @@ from cortexops.domain.signal import FateReason, SignalFate, SignalStatus
 from cortexops.metrics import CORRELATION_LATENCY
 from cortexops.ports.bus import SignalBus
 from cortexops.ports.store import IncidentStore
-from cortexops.settings import CorrelatorSettings
+from cortexops.settings_ingest import CorrelatorSettings
 from cortexops.telemetry import get_logger
 from ingest.grouping import Bundle, Group, Groups, Taken
 from ingest.registry import Registry

@@ -8,7 +8,7 @@ from cortexops.adapters.policy_bundle import Bundle, load_bundle
 from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.adapters.policy_reload import ReloadingPolicy
 from cortexops.resources import policies_path
-from cortexops.settings import PolicySettings
+from cortexops.settings_policy import PolicySettings
 
 
 def shipped_pack() -> Path:

@@ -178,7 +178,9 @@ def _details(incident: dict[str, Any], place: str) -> dict[str, str]:
     found = details_of(incident.get("custom_details"), f"{place}.custom_details")
     body = incident.get("body")
     details = body.get("details") if isinstance(body, dict) else None
-    inner = details.get("custom_details") if isinstance(details, dict) else None  # as the Events API took them
+    inner = (
+        details.get("custom_details") if isinstance(details, dict) else None
+    )  # as the Events API took them
     for part, where in ((inner, "body.details.custom_details"), (details, "body.details")):
         if isinstance(part, dict):
             flat = {name: value for name, value in part.items() if name != "custom_details"}

@@ -25,7 +25,7 @@ from cortexops.adapters.nats.looking import stream_watcher
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.domain.conservation import Verdict, conservation
 from cortexops.domain.signal import SignalFate
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from ingest.sighting import documents
 
 _PAGE = 2_000  # messages a fetch

@@ -187,6 +187,7 @@ class Platform:
         if self.cluster is not None:
             content["incident"] = dict(QUICK)
             content["correlator"] = {"window_seconds": 1}
+            content["autonomy"] = {"start": {"staging": "auto"}}  # the simulated staging has nothing to lose
         for section, values in self._overrides.items():
             content[section] = {**content.get(section, {}), **values} if isinstance(values, dict) else values
         _private(self.settings_file, yaml.safe_dump(content, sort_keys=False))

@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping
 from cortexops.adapters.nats.looking import Scene, stream_watcher
 from cortexops.domain.errors import CortexError
 from cortexops.domain.scaling import Look, ScaleLimits, scale
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from cortexops.telemetry import get_logger
 from sandbox.platform.service import Service
 

@@ -14,7 +14,7 @@ from cortexops.adapters.nats.reading import JetStreamReader, parse_consumer
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.signal import FateReason, Signal
 from cortexops.ports.bus import StreamState
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 
 
 class JetStreamBus:

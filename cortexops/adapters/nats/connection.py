@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from cortexops.adapters.nats import streams
 from cortexops.domain.errors import InvalidInput, TemporaryError
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from cortexops.telemetry import get_logger
 
 _CONNECT_TIMEOUT = 4.0

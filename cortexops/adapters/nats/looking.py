@@ -14,7 +14,7 @@ from cortexops.adapters.nats.connection import CLIENT_ERRORS
 from cortexops.adapters.nats.streams import filter_of
 from cortexops.domain.errors import NotFound, TemporaryError
 from cortexops.ports.bus import StreamState
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 
 _partition = re.compile(r"\{\{\s*partition\((\d+),")
 

@@ -12,7 +12,7 @@ from cortexops.adapters.nats.connection import CLIENT_ERRORS, Connection
 from cortexops.adapters.nats.streams import parked_name
 from cortexops.domain.errors import TemporaryError
 from cortexops.domain.parked import Parked
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 
 _SUBJECT_PARTS = 3  # parked.<source>.<reason>
 _ANY = "*"

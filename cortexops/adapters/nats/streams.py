@@ -23,7 +23,7 @@ from nats.js.api import (
 from nats.js.errors import NotFoundError
 
 from cortexops.domain.signal import Signal
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 
 _PARKED_BYTES = 256 * 1024**2
 _PARKED_SHARE = 4  # parked messages take at most a quarter of the stream's limit

@@ -32,9 +32,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 gateway: {port: 8080, identity: investigator, secrets: [natsUrl, gatewayToken]}
 correlator: {port: 9464, identity: investigator, secrets: [natsUrl, postgresDsn, temporalApiKey]}
 orchestrator: {port: 9464, identity: "", secrets: [postgresDsn, temporalApiKey, opaToken, slackBotToken, slackSigningSecret]}
-investigator: {port: 9464, identity: investigator, secrets: [postgresDsn, temporalApiKey, qdrantApiKey]}
+investigator: {port: 9464, identity: investigator, secrets: [postgresDsn, temporalApiKey, qdrantApiKey, modelApiKey]}
 remediator: {port: 9464, identity: remediator, secrets: [postgresDsn, temporalApiKey]}
-console: {port: 8090, identity: "", secrets: [postgresDsn, temporalApiKey, slackBotToken, slackSigningSecret]}
+console: {port: 8090, identity: "", secrets: [postgresDsn, temporalApiKey, slackBotToken, slackSigningSecret, slackAppToken]}
 {{- end -}}
 
 {{/* The variable that each secret becomes. */}}
@@ -45,9 +45,11 @@ gatewayToken: CORTEXOPS_GATEWAY__TOKEN
 metricsToken: CORTEXOPS_WORKER__METRICS_TOKEN
 opaToken: CORTEXOPS_POLICY__OPA_TOKEN
 qdrantApiKey: CORTEXOPS_MEMORY__API_KEY
+modelApiKey: CORTEXOPS_MODEL__API_KEY
 temporalApiKey: CORTEXOPS_TEMPORAL__API_KEY
 slackBotToken: CORTEXOPS_SLACK__BOT_TOKEN
 slackSigningSecret: CORTEXOPS_SLACK__SIGNING_SECRET
+slackAppToken: CORTEXOPS_SLACK__APP_TOKEN
 {{- end -}}
 
 {{- define "cortexops.podSecurity" -}}
