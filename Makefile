@@ -7,7 +7,7 @@ PYTEST_WORKERS ?= 2
 KEEP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-failure test up check lint fmt types layers policy-test bench evals lock clean
+.PHONY: help setup demo demo-failure test crash-matrix up check lint fmt types layers policy-test bench evals lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(STAMP) ## run the main job: three incidents, live (KEEP=1 keeps it runni
 
 demo-failure: $(STAMP) ## break the product on purpose and check what must always hold
 	@$(BIN)/cortexops drills
+
+crash-matrix: $(STAMP) ## kill -9 at every step of every action; prints the table
+	@$(BIN)/python -m tests.crash.matrix
 
 up: $(STAMP) ## engines, a simulated cluster and all workers, until Ctrl-C
 	@$(BIN)/cortexops up

@@ -9,20 +9,33 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from cortexops.domain.errors import PermanentError, TemporaryError
+from cortexops.domain.errors import CortexError, PermanentError, TemporaryError
+from cortexops.domain.outgoing import WITHHELD, Destination, Withheld, outgoing
+from cortexops.metrics import count_masked
 
 _BEAT = 3.0  # seconds; well below every heartbeat time-out in workflows.options
 
 
 @contextmanager
 def for_temporal() -> Iterator[None]:
-    """Temporary errors are retried after their delay; permanent ones are not retried."""
+    """Temporary errors are retried after their delay; permanent ones are not retried. Their texts are masked."""
     try:
         yield
     except TemporaryError as error:
-        raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=error.delay) from error
+        raise ApplicationError(told(error), type=type(error).__name__, next_retry_delay=error.delay) from None
     except PermanentError as error:
-        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+        raise ApplicationError(told(error), type=type(error).__name__, non_retryable=True) from None
+
+
+def told(error: CortexError) -> str:
+    """The error's text as Temporal's history may keep it: what it quotes of an answer may hold a secret.
+
+    For the same reason the cause is not chained: it would be written there as it is.
+    """
+    try:
+        return outgoing(str(error), Destination.AUDIT, count=count_masked)
+    except Withheld:
+        return WITHHELD
 
 
 @asynccontextmanager

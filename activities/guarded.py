@@ -118,6 +118,10 @@ class GuardedCluster:
             kind, namespace, name, uid=uid, grace_seconds=grace_seconds, dry_run=dry_run
         )
 
+    async def permit(self, target: ResourceRef) -> None:
+        """For writes elsewhere on the object's behalf, such as a branch in Git. Raises `Rejected`."""
+        await self._pass(target.kind, target.namespace, target.name, False)
+
     async def _pass(self, kind: str, namespace: str, name: str, dry_run: bool) -> None:
         if dry_run:
             return

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
+from activities.errors import told
+from cortexops.domain.change import Change
 from cortexops.domain.errors import CortexError, NotFound
-from cortexops.domain.health import measure_node, measure_workload
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.health import (
+    CHECKS,
+    IN_PLACE,
+    measure_autoscaler,
+    measure_claim,
+    measure_job,
+    measure_node,
+    measure_place,
+    measure_workload,
+)
+from cortexops.domain.metric_checks import LEFT_OUT
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.verification import Limits, Measurement, Phase, Verification, assess
 from cortexops.domain.workload import WORKLOADS
 from cortexops.ports.cluster import ReadableCluster
+
+_WELL = (*WORKLOADS, "Node")
+"""Kinds whose health is known by themselves."""
+_ASKED = {
+    "Job": measure_job,
+    "HorizontalPodAutoscaler": measure_autoscaler,
+    "PersistentVolumeClaim": measure_claim,
+}
+"""Kinds that are measured when an action asks for it."""
 
 
 def utc_now() -> datetime:
@@ -19,21 +40,48 @@ def utc_now() -> datetime:
 
 
 async def measure(
-    cluster: ReadableCluster, subject: ResourceRef, *, since: datetime, least_replicas: int = 0
+    cluster: ReadableCluster,
+    subject: ResourceRef,
+    *,
+    since: datetime,
+    least_replicas: int = 0,
+    criteria: Sequence[str] = (),
+    change: Change | None = None,
 ) -> list[Measurement]:
     """One round. What cannot be measured is an Error, never a silence."""
     try:
         live = await cluster.get(subject.kind, subject.namespace, subject.name)
-        if subject.kind == "Node":
-            return measure_node(live, now=utc_now())
-        labels = (live["spec"].get("selector") or {}).get("matchLabels") or {}
-        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        pods = await cluster.list("Pod", subject.namespace, labels=selector)
-        return measure_workload(live, pods.items, since=since, now=utc_now(), least_replicas=least_replicas)
+        found: list[Measurement] = []
+        if subject.kind in WORKLOADS:
+            found += measure_workload(
+                live,
+                await _pods(cluster, subject, live),
+                since=since,
+                now=utc_now(),
+                least_replicas=least_replicas,
+            )
+        elif subject.kind == "Node":
+            pods = await _pods_on(cluster, subject) if "node_drained" in criteria else []
+            found += measure_node(live, pods, change=change, criteria=criteria, now=utc_now())
+        elif subject.kind in _ASKED:
+            found.append(_ASKED[subject.kind](live, now=utc_now()))
+        if change is not None and change.target == subject and IN_PLACE in criteria:
+            found.append(measure_place(change, live, now=utc_now()))
+        return found
     except NotFound:
         return [_bad(subject, Phase.FAILED, "the object is gone")]
     except CortexError as error:
-        return [_bad(subject, Phase.ERROR, str(error))]
+        return [_bad(subject, Phase.ERROR, told(error))]
+
+
+async def _pods(cluster: ReadableCluster, subject: ResourceRef, live: JSON) -> list[JSON]:
+    labels = (live["spec"].get("selector") or {}).get("matchLabels") or {}
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return (await cluster.list("Pod", subject.namespace, labels=selector)).items
+
+
+async def _pods_on(cluster: ReadableCluster, node: ResourceRef) -> list[JSON]:
+    return (await cluster.list("Pod", fields=f"spec.nodeName={node.name}")).items
 
 
 def _bad(subject: ResourceRef, phase: Phase, detail: str) -> Measurement:
@@ -41,8 +89,8 @@ def _bad(subject: ResourceRef, phase: Phase, detail: str) -> Measurement:
 
 
 def subjects(*refs: ResourceRef) -> list[ResourceRef]:
-    """Those of the objects whose health can be measured, each once."""
-    return [ref for ref in dict.fromkeys(refs) if ref.kind in (*WORKLOADS, "Node")]
+    """The first, and those of the others whose health is known by themselves, each once."""
+    return [ref for i, ref in enumerate(dict.fromkeys(refs)) if i == 0 or ref.kind in _WELL]
 
 
 async def watch_health(
@@ -53,19 +101,42 @@ async def watch_health(
     since: datetime,
     least_replicas: int = 0,
     criteria: Sequence[str] = (),
+    change: Change | None = None,
     clock: Callable[[], datetime] = utc_now,
+    also: Callable[[bool], Awaitable[list[Measurement]]] | None = None,
 ) -> Verification:
-    """Measure all subjects until `assess` has a verdict. When criteria are named, only those count."""
+    """Measure all subjects until `assess` has a verdict. When criteria are named, only those count.
+
+    `also` measures what is no object's own health, once a round; all of it counts. It is told whether all
+    objects were well in the round before. What it only left out is no measurement: where no object was
+    measured either, the round measured nothing.
+    """
+    if not criteria:
+        watched = [ref for ref in watched if ref.kind in _WELL]
+    elif IN_PLACE not in criteria:
+        watched = [ref for ref in watched if ref.kind in (*_WELL, *_ASKED)]
     started = clock()
     rounds: list[list[Measurement]] = []
+    well = not watched
     while True:
         found = await asyncio.gather(
-            *(measure(cluster, ref, since=since, least_replicas=least_replicas) for ref in watched)
+            *(
+                measure(
+                    cluster, ref, since=since, least_replicas=least_replicas, criteria=criteria, change=change
+                )
+                for ref in watched
+            ),
+            *([also(well)] if also is not None else []),
         )
-        known = {"rollout_complete", "replicas_ready", "no_new_restarts", "node_unschedulable"}
-        rounds.append(
-            [m for part in found for m in part if not criteria or m.check in criteria or m.check not in known]
-        )
+        own = [
+            m
+            for part in found[: len(watched)]
+            for m in part
+            if not criteria or m.check in criteria or m.check not in CHECKS
+        ]
+        well = all(m.phase is Phase.SUCCESSFUL for m in own)
+        others = [m for part in found[len(watched) :] for m in part if own or m.check != LEFT_OUT]
+        rounds.append([*own, *others])
         verdict = assess(rounds, limits, started=started, now=clock())
         if verdict.phase is not Phase.RUNNING:
             return verdict

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
 from temporalio import activity
 
 from activities.actions import ACTIONS
-from activities.errors import for_temporal, heartbeating
+from activities.bookkeeping import (
+    FOUND,
+    SETTLED,
+    Books,
+    entry,
+    no,
+    part_entry,
+    result,
+    row_entry,
+    said_before,
+    settled,
+)
+from activities.errors import for_temporal, heartbeating, told
 from activities.health import subjects, utc_now, watch_health
+from activities.means import Judged, Means, Taken, get, not_reversible
+from activities.means.creating import Creating
+from activities.means.draining import Draining
+from activities.means.patching import Patching
+from activities.means.preparing import prepare
+from activities.means.proposing import Proposing
+from activities.means.removing import Deleting, Evicting
+from activities.means.secrets import SecretPatching
+from activities.metric_health import MetricHealth, metric_watch
 from cortexops.contracts.remediation import (
     ApplyInput,
     ApplyOutcome,
@@ -24,58 +44,42 @@ from cortexops.contracts.remediation import (
     VerifyInput,
 )
 from cortexops.domain.action import Action, Prepared
-from cortexops.domain.audit import AuditEntry, AuditType
-from cortexops.domain.change import (
-    Change,
-    DiffLine,
-    Preview,
-    Undo,
-    Verb,
-    as_written,
-    carries,
-    diff,
-    json_patch,
-    undo,
-)
-from cortexops.domain.errors import Conflict, CortexError, Forbidden, InvalidInput, NotFound, Rejected
+from cortexops.domain.audit import AuditType
+from cortexops.domain.change import Change, Preview, Verb
+from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.ids import operation_id
 from cortexops.domain.incident import Reason
-from cortexops.domain.ledger import Effect, LedgerRow, LedgerState, effect_of_delete, effect_of_patch
-from cortexops.domain.redaction import redact
+from cortexops.domain.ledger import Effect, LedgerRow, LedgerState
 from cortexops.domain.resource import JSON, ResourceRef
-from cortexops.domain.snapshot import commands_by_hand, foreign_lines, masked_change, shown, snapshot_of
+from cortexops.domain.snapshot import masked_change, snapshot_of
 from cortexops.domain.verification import Phase, Verification
 from cortexops.domain.words import counted
 from cortexops.metrics import REMEDIATIONS
 from cortexops.ports.cluster import WritableCluster
-from cortexops.ports.store import AuditStore, LedgerStore
+from cortexops.ports.forge import Forge
 
-_SETTLED = {
-    LedgerState.APPLIED: ApplyOutcome.APPLIED,
-    LedgerState.VERIFIED: ApplyOutcome.APPLIED,
-    LedgerState.COMPENSATED: ApplyOutcome.REFUSED,
-    LedgerState.REFUSED: ApplyOutcome.REFUSED,
-    LedgerState.UNKNOWN: ApplyOutcome.UNKNOWN,
-}
-_ANSWERS = (AuditType.ACTION_EXECUTED, AuditType.ACTION_REFUSED, AuditType.EFFECT_UNKNOWN)
-_FOUND = {
-    Effect.DONE: (LedgerState.APPLIED, AuditType.ACTION_EXECUTED, Reason.APPLIED),
-    Effect.NOT_DONE: (LedgerState.REFUSED, AuditType.ACTION_REFUSED, Reason.APPLY_REFUSED),
-    Effect.UNKNOWN: (LedgerState.UNKNOWN, AuditType.EFFECT_UNKNOWN, Reason.EFFECT_UNKNOWN),
-}
-_GOING = ({"exists": True}, {"exists": False})
+__all__ = ["Books", "RemediationActivities"]
 
-
-class Books(LedgerStore, AuditStore, Protocol):
-    """What remediation needs of the store."""
+_BOUND_TO_GENERATION = (Verb.PATCH, Verb.DRAIN)
 
 
 class RemediationActivities(Remediation):
     """Works with the writing identity of each cluster."""
 
+    forge: Forge | None = None  # without, nothing can be proposed in Git
+    metrics: MetricHealth | None = None  # without, verification asks the API server only
+
     def __init__(self, clusters: Mapping[str, WritableCluster], books: Books) -> None:
         self._clusters = clusters
         self._books = books
+        self._means: dict[Verb, Means] = {
+            Verb.PATCH: Patching(),
+            Verb.DELETE: Deleting(),
+            Verb.CREATE: Creating(),
+            Verb.EVICT: Evicting(),
+            Verb.DRAIN: Draining(),
+        }
+        self._secrets = SecretPatching()
 
     @activity.defn
     async def dry_run(self, question: DryRunInput) -> DryRunResult:
@@ -84,19 +88,26 @@ class RemediationActivities(Remediation):
             at = utc_now()
             try:
                 cluster = self._cluster(action.target)
-                live = await _get(cluster, action.target)
-                prepared = await _prepare(cluster, live, action, at)
-                preview, answered = await self._judged(cluster, prepared.change, live)
+                live = await get(cluster, action.target)
+                prepared = await prepare(cluster, live, action, at)
+                if prepared.change.verb is Verb.NOTHING:
+                    detail = f"no change was chosen, a person takes over: {action.said('reason')}"
+                    return DryRunResult(ok=False, reason=Reason.ESCALATION_CHOSEN, detail=detail)
+                # without our mark, which binds a patch to the object's version where it has no annotations:
+                # a status that was written meanwhile must not look like a changed object
+                named = prepared.change.verb is Verb.CREATE
+                operation = _operation(question.step, action) if named else ""
+                judged, preview = await self._judged(cluster, prepared.change, live, operation)
                 if not preview.diff:
                     raise Rejected(f"{action} would change nothing")
             except NotFound as error:
-                return _no(Reason.OBJECT_GONE, error)
+                return no(Reason.OBJECT_GONE, error)
             except Forbidden as error:
-                return _no(Reason.DRY_RUN_FORBIDDEN, error)
+                return no(Reason.DRY_RUN_FORBIDDEN, error)
             except Conflict as error:
-                return _no(Reason.OBJECT_CHANGED, error)
+                return no(Reason.OBJECT_CHANGED, error)
             except (Rejected, InvalidInput) as error:
-                return _no(Reason.DRY_RUN_REJECTED, error)
+                return no(Reason.DRY_RUN_REJECTED, error)
             return DryRunResult(
                 ok=True,
                 reason=Reason.DRY_RUN_PASSED,
@@ -104,7 +115,7 @@ class RemediationActivities(Remediation):
                 prepared=prepared.model_copy(
                     update={"change": masked_change(prepared.change), "prepared_at": at}
                 ),
-                preview=preview.model_copy(update={"diff": _lines(prepared.change, live, answered)}),
+                preview=preview.model_copy(update={"diff": judged.shown}),
                 digest=preview.approval_digest(question.policy_revision),
             )
 
@@ -112,25 +123,22 @@ class RemediationActivities(Remediation):
     async def apply(self, order: ApplyInput) -> ApplyResult:
         with for_temporal():
             async with heartbeating():
-                result = await self._apply(order)
-        REMEDIATIONS.labels(action=order.prepared.action.type, result=result.outcome).inc()
-        return result
+                done = await self._apply(order)
+        REMEDIATIONS.labels(action=order.prepared.action.type, result=done.outcome).inc()
+        return done
 
     async def _apply(self, order: ApplyInput) -> ApplyResult:
-        prepared = order.prepared
-        operation = operation_id(
-            order.step.incident_id, order.step.attempt, order.step.step, prepared.action.hash
-        )
-        cluster = self._cluster(prepared.action.target)
+        action = order.prepared.action
+        operation = _operation(order.step, action)
+        cluster = self._cluster(action.target)
         row = await self._books.row(operation)
         if row is None:
             intended = await self._intend(cluster, order, operation)
             if isinstance(intended, ApplyResult):
                 return intended
             row = intended
-        if row.state in _SETTLED:
-            reason, detail = await self._said_before(row)
-            return _result(row, _outcome(row, reason), reason, detail)
+        if row.state in SETTLED:
+            return result(row, *await said_before(self._books, row))
         return await self._carry_out(cluster, row)
 
     async def _intend(
@@ -139,22 +147,22 @@ class RemediationActivities(Remediation):
         """The dry run just before the act; if it still says what was approved, the intent is written down."""
         action, seen = order.prepared.action, order.prepared.change
         try:
-            live = await _get(cluster, action.target)
-            if (live["metadata"].get("uid"), live["metadata"].get("generation")) != (
+            live = await get(cluster, action.target)
+            present = live["metadata"].get("generation")
+            if (live["metadata"].get("uid"), present) != (
                 seen.uid,
-                seen.generation if seen.verb is Verb.PATCH else live["metadata"].get("generation"),
+                seen.generation if seen.verb in _BOUND_TO_GENERATION else present,
             ):
                 raise Conflict(f"{action.target} was changed or replaced since the dry run")
             prepared = await self._prepared_again(cluster, live, order)
-            change = prepared.change.model_copy(update={"operation_id": operation})
-            preview, answered = await self._judged(cluster, change, live)
+            judged, preview = await self._judged(cluster, prepared.change, live, operation)
         except (NotFound, Conflict) as error:
             return await self._not_done(
-                order.step, operation, ApplyOutcome.CHANGED, Reason.OBJECT_CHANGED, _told(error)
+                order.step, operation, ApplyOutcome.CHANGED, Reason.OBJECT_CHANGED, told(error)
             )
         except (Forbidden, Rejected, InvalidInput) as error:
             return await self._not_done(
-                order.step, operation, ApplyOutcome.REFUSED, Reason.APPLY_REFUSED, _told(error)
+                order.step, operation, ApplyOutcome.REFUSED, Reason.APPLY_REFUSED, told(error)
             )
         if preview.approval_digest(order.policy_revision) != order.digest:
             detail = "the change is not the one that was agreed on: the object or the server's answer differs"
@@ -169,20 +177,20 @@ class RemediationActivities(Remediation):
             step=order.step.step,
             plan_hash=action.hash,
             action=action,
-            change=as_written(change, answered) if change.verb is Verb.PATCH else change,
+            change=judged.written,
             snapshot=snapshot_of(live),
             state=LedgerState.INTENT,
             created_at=now,
             updated_at=now,
         )
-        entry = _entry(order.step, AuditType.INTENT, Reason.DRY_RUN_PASSED, str(action), operation, now=now)
-        return await self._books.intend(row, entry)
+        intent = entry(order.step, AuditType.INTENT, Reason.DRY_RUN_PASSED, str(action), operation, now=now)
+        return await self._books.intend(row, intent)
 
     async def _prepared_again(self, cluster: WritableCluster, live: JSON, order: ApplyInput) -> Prepared:
         """The change, computed anew within the action's bounds; what went through the dry run need not be
         trusted. Raises `Conflict` when code no longer offers it: then the object is another than it was."""
         try:
-            return await _prepare(
+            return await prepare(
                 cluster, live, order.prepared.action, order.prepared.prepared_at or utc_now()
             )
         except Rejected as error:
@@ -190,23 +198,32 @@ class RemediationActivities(Remediation):
 
     async def _carry_out(self, cluster: WritableCluster, row: LedgerRow) -> ApplyResult:
         """From a written intent: look whether it is done already, do it once, write down that it is done."""
-        change = row.change
-        effect, live = await self._effect(cluster, change)
+        means = self._by(row.change)
+        said = ""
+
+        async def progress(key: str, detail: str) -> None:
+            await self._books.append([part_entry(row, key, detail)])
+
+        effect, live = await means.effect(cluster, row)
         if effect is Effect.NOT_DONE:
             try:
-                await self._send(cluster, change, live)
+                said = await means.send(cluster, row, live, progress)
             except (Forbidden, Rejected, InvalidInput) as error:
-                return await self._settled(row, LedgerState.REFUSED, Reason.APPLY_REFUSED, _told(error))
+                return await settled(self._books, row, LedgerState.REFUSED, Reason.APPLY_REFUSED, told(error))
             except (Conflict, NotFound) as error:
-                effect, live = await self._effect(cluster, change)
+                effect, live = await means.effect(cluster, row)
                 if effect is Effect.NOT_DONE:  # somebody else changed the object; ours was not applied
-                    return await self._settled(row, LedgerState.REFUSED, Reason.OBJECT_CHANGED, _told(error))
+                    return await settled(
+                        self._books, row, LedgerState.REFUSED, Reason.OBJECT_CHANGED, told(error)
+                    )
             else:
                 effect = Effect.DONE
         if effect is Effect.UNKNOWN:
             detail = f"cannot tell whether {row.action} took effect: the object was changed by somebody else"
-            return await self._settled(row, LedgerState.UNKNOWN, Reason.EFFECT_UNKNOWN, detail)
-        return await self._settled(row, LedgerState.APPLIED, Reason.APPLIED, str(row.action))
+            return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_UNKNOWN, detail)
+        detail = f"{row.action}: {said}" if said else str(row.action)
+        reason = Reason.PULL_REQUEST_OPENED if row.change.verb is Verb.PROPOSE else Reason.APPLIED
+        return await settled(self._books, row, LedgerState.APPLIED, reason, detail)
 
     @activity.defn
     async def verify(self, question: VerifyInput) -> Verification:
@@ -214,20 +231,25 @@ class RemediationActivities(Remediation):
             cluster = self._cluster(question.action.target)
             row = await self._books.row(question.operation_id)
             since = row.created_at if row else utc_now() - timedelta(seconds=question.limits.window)
+            target = row.change.target if row else question.action.target
             async with heartbeating():
                 verdict = await watch_health(
                     cluster,
-                    _watched(question.action.target, question.subject),
+                    _watched(question.action, target, question.subject),
                     question.limits,
                     since=since,
                     least_replicas=min(1, question.expected_replicas),
                     criteria=ACTIONS[question.action.type].spec.criteria,
+                    change=row.change if row else None,
+                    also=await metric_watch(self.metrics, question, since),
                 )
             if verdict.phase is Phase.SUCCESSFUL:
-                entry = _entry(
+                verified = entry(
                     question.step, AuditType.VERIFIED, Reason.VERIFIED, verdict.detail, question.operation_id
                 )
-                await self._books.settle(question.operation_id, LedgerState.VERIFIED, verdict.detail, entry)
+                await self._books.settle(
+                    question.operation_id, LedgerState.VERIFIED, verdict.detail, verified
+                )
             return verdict
 
     @activity.defn
@@ -237,104 +259,63 @@ class RemediationActivities(Remediation):
             if row is None:
                 return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
             async with heartbeating():
-                result = await self._compensate(row, order)
-                if not result.done:
-                    return result
-                verdict = await watch_health(
-                    self._cluster(row.change.target),
-                    _watched(row.change.target, order.subject),
-                    order.limits,
-                    since=utc_now(),
-                )
+                undone = await self._compensate(row)
+                if not undone.done:
+                    return undone
+                cluster = self._cluster(row.change.target)
+                watched = _watched(row.action, row.action.target, order.subject)
+                verdict = await watch_health(cluster, watched, order.limits, since=utc_now())
         healthy = {Phase.SUCCESSFUL: True, Phase.FAILED: False}.get(verdict.phase)
-        return result.model_copy(
-            update={"healthy": healthy, "detail": f"{result.detail}; then {verdict.detail}"}
+        return undone.model_copy(
+            update={"healthy": healthy, "detail": f"{undone.detail}; then {verdict.detail}"}
         )
 
-    async def _compensate(self, row: LedgerRow, order: CompensateInput) -> CompensateResult:
-        change = row.change
+    async def _compensate(self, row: LedgerRow) -> CompensateResult:
         if row.state is LedgerState.INTENT:
             row = await self._cleared_up(row)
         if row.state is LedgerState.REFUSED:
             return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
-        if change.verb is Verb.DELETE:
-            detail = f"{row.action} cannot be taken back"
-            return CompensateResult(done=False, reason=Reason.NOT_REVERSIBLE, detail=detail)
-        cluster = self._cluster(change.target)
-        undoing = f"{row.operation_id}.undo"
-        live = await _find(cluster, change.target)
-        plan = undo(change, live, operation=undoing)
-        if row.state is LedgerState.COMPENSATED or (live is not None and carries(live, undoing)):
-            return await self._undone(row, "the earlier values are back")
-        if plan.verdict is Undo.ALREADY:
-            return await self._undone(row, "the earlier values were back already")
-        by_hand = tuple(commands_by_hand(change))
-        if plan.verdict is not Undo.POSSIBLE or plan.change is None or live is None:
-            detail = (
-                f"{change.target} is gone or was replaced; nothing is restored"
-                if plan.verdict is Undo.GONE
-                else f"{len(plan.foreign)} fields of {change.target} were changed by others since; left alone"
-            )
-            foreign = foreign_lines(plan.foreign)
-            return await self._not_undone(row, Reason.COMPENSATION_REFUSED, detail, by_hand, foreign)
-        try:
-            await self._judged(cluster, plan.change, live)
-            await self._send(cluster, plan.change, live)
-        except (Forbidden, Rejected, InvalidInput, Conflict, NotFound) as error:
-            detail = f"the undo was refused: {_told(error)}"
-            return await self._not_undone(row, Reason.COMPENSATION_FAILED, detail, by_hand, ())
-        return await self._undone(row, f"{len(plan.change.edits)} fields of {change.target} restored")
+        if row.state is LedgerState.COMPENSATED:
+            taken = Taken(True, Reason.COMPENSATED, "the earlier values are back")
+        elif row.action.type in ACTIONS and not ACTIONS[row.action.type].spec.reversible:
+            taken = not_reversible(row)
+        else:
+            taken = await self._by(row.change).take_back(self._cluster(row.change.target), row)
+        if taken.done:
+            state, type_, told_as = LedgerState.COMPENSATED, AuditType.COMPENSATION_EXECUTED, "compensated"
+        elif taken.reason is Reason.NOT_REVERSIBLE:
+            return CompensateResult(done=False, reason=taken.reason, detail=taken.detail)
+        else:
+            state, type_ = LedgerState.UNKNOWN, AuditType.COMPENSATION_REFUSED
+            told_as = "compensation_failed"
+        noted = row_entry(row, type_, taken.reason, taken.detail)
+        await self._books.settle(row.operation_id, state, taken.detail, noted)
+        REMEDIATIONS.labels(action=row.action.type, result=told_as).inc()
+        return CompensateResult(
+            done=taken.done,
+            reason=taken.reason,
+            detail=taken.detail,
+            foreign=taken.foreign,
+            commands=taken.commands,
+        )
 
     async def _cleared_up(self, row: LedgerRow) -> LedgerRow:
         """The row of a change that was never settled (its worker died), settled by a look at the object."""
-        effect, _ = await self._effect(self._cluster(row.change.target), row.change)
-        state, type_, reason = _FOUND[effect]
+        effect, _ = await self._by(row.change).effect(self._cluster(row.change.target), row)
+        state, type_, reason = FOUND[effect]
         detail = f"found out by a look at the object: {row.action}"
         return await self._books.settle(
-            row.operation_id, state, detail, _row_entry(row, type_, reason, detail)
+            row.operation_id, state, detail, row_entry(row, type_, reason, detail)
         )
 
-    async def _undone(self, row: LedgerRow, detail: str) -> CompensateResult:
-        entry = _row_entry(row, AuditType.COMPENSATION_EXECUTED, Reason.COMPENSATED, detail)
-        await self._books.settle(row.operation_id, LedgerState.COMPENSATED, detail, entry)
-        REMEDIATIONS.labels(action=row.action.type, result="compensated").inc()
-        return CompensateResult(done=True, reason=Reason.COMPENSATED, detail=detail)
-
-    async def _not_undone(
-        self,
-        row: LedgerRow,
-        reason: Reason,
-        detail: str,
-        commands: tuple[str, ...],
-        foreign: tuple[DiffLine, ...],
-    ) -> CompensateResult:
-        entry = _row_entry(row, AuditType.COMPENSATION_REFUSED, reason, detail)
-        await self._books.settle(row.operation_id, LedgerState.UNKNOWN, detail, entry)
-        REMEDIATIONS.labels(action=row.action.type, result="compensation_failed").inc()
-        return CompensateResult(done=False, reason=reason, detail=detail, foreign=foreign, commands=commands)
-
-    async def _effect(self, cluster: WritableCluster, change: Change) -> tuple[Effect, JSON | None]:
-        live = await _find(cluster, change.target)
-        look = effect_of_patch if change.verb is Verb.PATCH else effect_of_delete
-        return look(change, live), live
-
-    async def _judged(self, cluster: WritableCluster, change: Change, live: JSON) -> tuple[Preview, JSON]:
-        """What the API server would make of the change, without storing it. The diff's values are bare."""
-        answered = await self._send(cluster, change, live, dry_run=True)
-        lines = diff(live, answered) if change.verb is Verb.PATCH else diff(*_GOING)
-        preview = Preview(diff=tuple(lines), generation=live["metadata"].get("generation"), uid=change.uid)
-        return preview, answered
-
-    async def _send(
-        self, cluster: WritableCluster, change: Change, live: JSON | None, *, dry_run: bool = False
-    ) -> JSON:
-        target = change.target
-        if change.verb is Verb.DELETE:
-            await cluster.delete(target.kind, target.namespace, target.name, uid=change.uid, dry_run=dry_run)
-            return live or {}
-        return await cluster.patch(
-            target.kind, target.namespace, target.name, json_patch(change, live or {}), dry_run=dry_run
-        )
+    async def _judged(
+        self, cluster: WritableCluster, change: Change, live: JSON, operation: str
+    ) -> tuple[Judged, Preview]:
+        """What the other side would make of the change, without storing it. The preview's values are bare."""
+        means = self._by(change)
+        judged = await means.judge(cluster, means.bound(change, operation), live)
+        preview = Preview(diff=judged.bare, generation=live["metadata"].get("generation"), uid=change.uid)
+        return judged, preview
 
     async def _not_done(
         self, step: Step, operation: str, outcome: ApplyOutcome, reason: Reason, detail: str
@@ -343,28 +324,21 @@ class RemediationActivities(Remediation):
         row = await self._books.row(operation)
         if row is not None:
             return row
-        entry = _entry(step, AuditType.ACTION_REFUSED, reason, detail, operation)
-        key = f"{entry.idempotency_key}:before_intent"  # a later try may get further and be refused there
-        await self._books.append([entry.model_copy(update={"idempotency_key": key})])
+        refused = entry(step, AuditType.ACTION_REFUSED, reason, detail, operation)
+        key = f"{refused.idempotency_key}:before_intent"  # a later try may get further and be refused there
+        await self._books.append([refused.model_copy(update={"idempotency_key": key})])
         return ApplyResult(outcome=outcome, reason=reason, detail=detail, operation_id=operation)
 
-    async def _settled(self, row: LedgerRow, state: LedgerState, reason: Reason, detail: str) -> ApplyResult:
-        type_ = {
-            LedgerState.APPLIED: AuditType.ACTION_EXECUTED,
-            LedgerState.REFUSED: AuditType.ACTION_REFUSED,
-            LedgerState.UNKNOWN: AuditType.EFFECT_UNKNOWN,
-        }[state]
-        settled = await self._books.settle(
-            row.operation_id, state, detail, _row_entry(row, type_, reason, detail)
-        )
-        return _result(settled, _outcome(settled, reason), reason, detail)
-
-    async def _said_before(self, row: LedgerRow) -> tuple[Reason, str]:
-        """What was answered when the row was settled: a repeated call answers the same."""
-        for event in reversed(await self._books.events(row.incident_id)):
-            if event.type in _ANSWERS and event.data.get("operation") == row.operation_id:
-                return Reason(event.reason), event.detail
-        return Reason.EFFECT_UNKNOWN, row.detail
+    def _by(self, change: Change) -> Means:
+        """The means for this change. Raises `Rejected` when nothing carries it out."""
+        if change.verb is Verb.PATCH and change.target.kind == "Secret":
+            return self._secrets
+        if change.verb is Verb.PROPOSE and self.forge is not None:
+            return Proposing(self.forge)
+        means = self._means.get(change.verb)
+        if means is None:
+            raise Rejected(f"nothing is configured that could carry out {change.verb} of {change.target}")
+        return means
 
     def _cluster(self, target: ResourceRef) -> WritableCluster:
         if target.cluster not in self._clusters:
@@ -374,73 +348,12 @@ class RemediationActivities(Remediation):
         return self._clusters[target.cluster]
 
 
-async def _prepare(cluster: WritableCluster, live: JSON, action: Action, at: datetime) -> Prepared:
-    """The exact change by the action's own bounds. Raises `InvalidInput` or `Rejected` outside of them."""
-    plugin = ACTIONS[action.type]
-    if action.target.kind not in plugin.spec.kinds:
-        raise InvalidInput("target", f"{action.type} does not act on a {action.target.kind}")
-    reads = {ref.key: found for ref in plugin.reads(action) if (found := await _find(cluster, ref))}
-    return plugin.prepare(live, action, reads, at)
+def _operation(step: Step, action: Action) -> str:
+    return operation_id(step.incident_id, step.attempt, step.step, action.hash)
 
 
-def _lines(change: Change, live: JSON, answered: JSON) -> tuple[DiffLine, ...]:
-    """The server's diff as approvers see it."""
-    return shown(live, answered) if change.verb is Verb.PATCH else shown(*_GOING)
-
-
-def _no(reason: Reason, error: CortexError) -> DryRunResult:
-    return DryRunResult(ok=False, reason=reason, detail=_told(error))
-
-
-def _told(error: CortexError) -> str:
-    """The error's text; what it quotes of the object may hold a secret."""
-    return redact(str(error)).text
-
-
-def _outcome(row: LedgerRow, reason: Reason) -> ApplyOutcome:
-    return ApplyOutcome.CHANGED if reason is Reason.OBJECT_CHANGED else _SETTLED[row.state]
-
-
-def _result(row: LedgerRow, outcome: ApplyOutcome, reason: Reason, detail: str) -> ApplyResult:
-    return ApplyResult(
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
-        operation_id=row.operation_id,
-        change=masked_change(row.change),
-    )
-
-
-def _watched(target: ResourceRef, subject: ResourceRef) -> list[ResourceRef]:
-    """A node is judged by itself; any other target together with the object that the incident is about."""
-    return subjects(target) if target.kind == "Node" else subjects(target, subject)
-
-
-async def _get(cluster: WritableCluster, ref: ResourceRef) -> JSON:
-    return await cluster.get(ref.kind, ref.namespace, ref.name)
-
-
-async def _find(cluster: WritableCluster, ref: ResourceRef) -> JSON | None:
-    try:
-        return await _get(cluster, ref)
-    except NotFound:
-        return None
-
-
-def _row_entry(row: LedgerRow, type_: AuditType, reason: Reason, detail: str) -> AuditEntry:
-    step = Step(incident_id=row.incident_id, attempt=row.attempt, step=row.step)
-    return _entry(step, type_, reason, detail, row.operation_id)
-
-
-def _entry(
-    step: Step, type_: AuditType, reason: Reason, detail: str, operation: str, *, now: datetime | None = None
-) -> AuditEntry:
-    return AuditEntry(
-        chain=step.incident_id,
-        type=type_,
-        reason=reason,
-        detail=detail,
-        at=now or utc_now(),
-        data={"operation": operation, "attempt": step.attempt},
-        idempotency_key=f"{operation}:{type_}",
-    )
+def _watched(action: Action, target: ResourceRef, subject: ResourceRef) -> list[ResourceRef]:
+    """What only contains is judged by its target; anything else together with what the incident is about."""
+    if ACTIONS[action.type].spec.contains_only:
+        return subjects(target)
+    return subjects(target, subject)

@@ -35,9 +35,7 @@ INVESTIGATION_SECONDS = Histogram(
     "Duration of investigations",
     buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 180),
 )
-RUNBOOK_STEPS = Counter(
-    "cortexops_runbook_steps", "Steps of runbooks by kind and status", ["kind", "status"]
-)
+RUNBOOK_STEPS = Counter("cortexops_runbook_steps", "Steps of runbooks by kind and status", ["kind", "status"])
 RUNBOOK_FETCHES = Counter(
     "cortexops_runbook_fetches", "Runbooks asked for at addresses, by outcome", ["outcome"]
 )
@@ -53,6 +51,17 @@ LLM_BREAKER = Gauge(
     "cortexops_llm_breaker_open", "1 while a model is not asked because it failed lately", ["model"]
 )
 APPROVALS = Counter("cortexops_approvals", "Approvals by result", ["result"])
+VOTES_REFUSED = Counter(
+    "cortexops_votes_refused", "Votes of known people that do not count, and why", ["reason", "via"]
+)
+REQUESTS_REFUSED = Counter(
+    "cortexops_requests_refused",
+    "Requests about approvals that were turned away before a vote was read, and why",
+    ["channel", "reason"],
+)
+APPROVAL_NEWS = Counter(
+    "cortexops_approval_news", "Messages about waiting approvals: voted, reminder, silence", ["kind"]
+)
 POLICY_DECISIONS = Counter("cortexops_policy_decisions", "Decisions of policy by effect", ["effect"])
 POLICY_RELOADS = Counter(
     "cortexops_policy_reloads", "Changed policy bundles, by whether they were taken or refused", ["result"]
@@ -68,8 +77,24 @@ MEMORY_FAILURES = Counter(
     "cortexops_memory_failures", "Failed calls of the memory of solved incidents", ["operation"]
 )
 REDACTIONS = Counter("cortexops_redactions", "Values masked before they left, by kind", ["kind"])
+INJECTION_ATTEMPTS = Counter(
+    "cortexops_injection_attempts", "Texts seen that try to steer their reader, by kind", ["kind"]
+)
 UNHEALTHY = Gauge(
     "cortexops_component_unhealthy", "1 while a component of this process is unhealthy", ["component"]
+)
+
+ORPHANS = Counter(
+    "cortexops_orphans",
+    "Incidents and changes whose workflow ended before they did, by what was found",
+    ["outcome"],
+)
+AUDIT_ANCHORS = Counter("cortexops_audit_anchors", "Anchors of the audit trail that were written")
+AUDIT_ANCHORED = Gauge(
+    "cortexops_audit_anchored_timestamp_seconds", "End of the newest day of the audit trail that is anchored"
+)
+AUDIT_EXPORT_LAG = Gauge(
+    "cortexops_audit_export_lag", "Audit events recorded after the last one that was exported over the API"
 )
 
 BURN_RATE = Gauge("cortexops_slo_burn_rate", "Error budget burn rate of incident resolution", ["window"])
@@ -77,3 +102,8 @@ ERROR_BUDGET = Gauge("cortexops_slo_error_budget_remaining", "Share of the error
 SLA_COMPLIANCE = Gauge(
     "cortexops_sla_compliance_percentage", "Incidents resolved in time over 30 days, percent"
 )
+
+
+def count_masked(kind: str, number: int) -> None:
+    """Count values that were masked; what `cortexops.domain.outgoing` tells."""
+    REDACTIONS.labels(kind=kind).inc(number)

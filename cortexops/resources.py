@@ -22,6 +22,11 @@ def policies_path() -> Path:
     return _folder("policies", "decision.rego")
 
 
+def runbooks_path() -> Path:
+    """The shipped runbooks. Raises `PermanentError` when they are missing."""
+    return _folder("runbooks", "kube-pod-crash-looping.yaml")
+
+
 def migrations_path() -> Path:
     """The Alembic migrations. Raises `PermanentError` when they are missing."""
     return _folder("migrations", "env.py")

@@ -9,19 +9,33 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from cortexops.domain.redaction import redact_value
+from cortexops.domain.outgoing import Destination, Withheld, outgoing_value
+from cortexops.metrics import count_masked
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Fails closed: when masking fails, the line goes out without its content."""
     try:
-        return {key: redact_value(key, value) for key, value in event.items()}
-    except (ValueError, RecursionError, TypeError) as error:
+        return {
+            key: value
+            if key.startswith("_")  # structlog's own: not part of the line
+            else outgoing_value(_plain(value), Destination.LOG, name=key, count=count_masked)
+            for key, value in event.items()
+        }
+    except Withheld as error:
         return {
             "event": "log line withheld: it could not be redacted",
-            "error": type(error).__name__,
+            "error": str(error),
             "level": "error",
+            **{key: value for key, value in event.items() if key.startswith("_")},
         }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and structures as they are; of everything else the text that the line would show."""
+    if value is None or isinstance(value, str | bool | int | float | dict | list | tuple):
+        return value
+    return str(value)
 
 
 def configure_logging(

@@ -11,7 +11,8 @@ from temporalio.worker import Worker
 
 from cortexops.telemetry import get_logger
 from workers.figures import Figures
-from workers.runner import investigator, orchestrator, remediator
+from workers.runner import investigator, orchestrator, reasoner, remediator
+from workers.schedules import Schedules, book_sweeper, cluster_sweeper
 from workers.serving import Components, HttpServer
 from workers.wiring import Wiring
 
@@ -48,10 +49,9 @@ async def gateway(wiring: Wiring, components: Components, urls: dict[str, str]) 
     bus = await wiring.bus()
     readers = await wiring.readers()
     watched = {cluster.name: readers[cluster.name] for cluster in settings.clusters if cluster.watch}
-    return [
-        HttpServer(create_gateway(settings, bus), settings.gateway.host, settings.gateway.port),
-        Watchers(watched, bus),
-    ]
+    watchers = Watchers(watched, bus)
+    app = create_gateway(settings, bus, watched=watchers.health)
+    return [HttpServer(app, settings.gateway.host, settings.gateway.port), watchers]
 
 
 async def correlator(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
@@ -75,26 +75,44 @@ async def correlator(wiring: Wiring, components: Components, urls: dict[str, str
 
 async def orchestrate(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
     """Runs the workflows, keeps the books, asks policy. Has no cluster identity."""
-    return [TemporalPart(orchestrator(await wiring.temporal(), await wiring.records()))]
+    client = await wiring.temporal()
+    return [
+        TemporalPart(orchestrator(client, await wiring.records())),
+        TemporalPart(book_sweeper(client, await wiring.book_sweeping())),
+        Schedules(client, wiring.settings.sweep),
+    ]
 
 
 async def investigate(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
-    """Reads clusters."""
-    most = wiring.settings.worker.max_concurrent_investigations
-    return [TemporalPart(investigator(await wiring.temporal(), await wiring.investigation(), most=most))]
+    """Reads clusters, and asks the model where one is configured."""
+    settings, client = wiring.settings.worker, await wiring.temporal()
+    reasoning = await wiring.reasoning()
+    activities = await wiring.investigation()
+    return [
+        TemporalPart(
+            investigator(client, activities, reasoning, most=settings.max_concurrent_investigations)
+        ),
+        TemporalPart(reasoner(client, reasoning, most=settings.max_concurrent_model_calls)),
+    ]
 
 
 async def remediate(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
     """Changes clusters. The only role that is given the writing identity."""
     most = wiring.settings.worker.max_concurrent_remediations
-    return [TemporalPart(remediator(await wiring.temporal(), await wiring.remediation(), most=most))]
+    client = await wiring.temporal()
+    return [
+        TemporalPart(remediator(client, await wiring.remediation(), most=most)),
+        TemporalPart(cluster_sweeper(client, await wiring.row_sweeping())),
+    ]
 
 
 async def console(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
     """Serves people and delivers messages to them."""
+    from activities.approval_watch import ApprovalWatch
     from activities.delivery import Delivery
     from activities.notifiers import build_notifiers
     from console.app import create_console
+    from console.slack_socket import SlackSocket
     from cortexops.adapters.held import Silencing
     from cortexops.adapters.votes import VoteBox
 
@@ -102,17 +120,16 @@ async def console(wiring: Wiring, components: Components, urls: dict[str, str]) 
     store = await wiring.store()
     votes = VoteBox(await wiring.temporal(), store)
     silencing = Silencing(store, wiring.temporal)
-    parts: Parts = [
-        HttpServer(
-            create_console(settings, store, votes, components, silencing),
-            settings.console.host,
-            settings.console.port,
-        )
-    ]
+    app = create_console(settings, store, votes, components, silencing)
+    parts: Parts = [HttpServer(app, settings.console.host, settings.console.port)]
+    if settings.slack.app_token is not None:
+        parts.append(SlackSocket(app.state.buttons, settings.slack))
     parts.append(Figures(store, settings.slo))
     notifiers = build_notifiers(settings)
     if notifiers:
+        asked = settings.approvals
         parts.append(Delivery(store, notifiers))
+        parts.append(ApprovalWatch(store, every_seconds=asked.watch_seconds, shares=asked.reminders))
     return parts
 
 

@@ -12,6 +12,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from cortexops.contracts.incident import TaskQueue
 from cortexops.contracts.investigation import Investigation
+from cortexops.contracts.reasoning import Reasoning
 from cortexops.contracts.records import Records
 from cortexops.contracts.remediation import Remediation
 from workflows.incident import IncidentWorkflow
@@ -48,10 +49,30 @@ def orchestrator(client: Client, records: Records, *, queue: str = TaskQueue.INC
 
 
 def investigator(
-    client: Client, activities: Investigation, *, most: int, queue: str = TaskQueue.INVESTIGATION
+    client: Client,
+    activities: Investigation,
+    reasoning: Reasoning,
+    *,
+    most: int,
+    queue: str = TaskQueue.INVESTIGATION,
 ) -> Worker:
     """Reads clusters with an identity that cannot write."""
-    return _worker(client, queue, activities=[activities.investigate, activities.remember], most=most)
+    return _worker(
+        client,
+        queue,
+        activities=[
+            activities.investigate,
+            activities.remember,
+            reasoning.more_evidence,
+            reasoning.keep_diagnosis,
+        ],
+        most=most,
+    )
+
+
+def reasoner(client: Client, reasoning: Reasoning, *, most: int, queue: str = TaskQueue.REASONING) -> Worker:
+    """Asks the model where one is configured, and says so where none is."""
+    return _worker(client, queue, activities=[reasoning.think], most=most)
 
 
 def remediator(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +25,16 @@ from cortexops.telemetry import get_logger
 
 if TYPE_CHECKING:
     from activities.investigation import InvestigationActivities
+    from activities.metric_health import MetricHealth
+    from activities.reasoning import ReasoningActivities
     from activities.records import RecordActivities
     from activities.remediation import RemediationActivities
+    from activities.sweeping import BookSweeping, RowSweeping
+    from cortexops.adapters.git_forge import GitForge
     from cortexops.adapters.kubernetes import KubernetesCluster
     from cortexops.adapters.nats import JetStreamBus
     from cortexops.adapters.postgres import PostgresStore
-    from cortexops.adapters.qdrant import QdrantMemory
+    from cortexops.adapters.qdrant_late import LateMemory
 
 _log = get_logger(__name__)
 
@@ -45,7 +50,7 @@ class Wiring:
         self._store: PostgresStore | None = None
         self._bus: JetStreamBus | None = None
         self._policy: PolicyEngine | None = None
-        self._memory: QdrantMemory | None = None
+        self._memory: LateMemory | None = None
         self._readers: dict[str, KubernetesCluster] | None = None
         self._writers: dict[str, KubernetesCluster] | None = None
 
@@ -100,6 +105,7 @@ class Wiring:
     async def policy(self) -> PolicyEngine:
         """Refuses to start on a bundle that does not parse, naming file and line."""
         from cortexops.adapters.policy import build_policy
+        from cortexops.adapters.policy_reload import ReloadingPolicy
 
         if self._policy is None:
             token = self.settings.policy.opa_token
@@ -109,24 +115,41 @@ class Wiring:
                 opa_token=token.get_secret_value() if token else None,
             )
             self._stack.push_async_callback(self._policy.close)
+            if isinstance(self._policy, ReloadingPolicy) and self.settings.policy.reload_seconds:
+                self._policy.watch(self.settings.policy.reload_seconds, self._note_revision)
         return self._policy
 
-    async def memory(self) -> QdrantMemory | None:
-        """None when it cannot be reached: incidents go on without memory."""
+    async def _note_revision(self, engine: str, revision: str) -> None:
+        """Another policy decides from now on: that is an audit event."""
+        from activities.deciding import revision_entry
+
+        entry = revision_entry(engine, revision, datetime.now(UTC))
+        await (await self.store()).note_revision(engine, revision, entry)
+
+    async def memory(self) -> LateMemory:
+        """Connects when it is first asked and again after a failure: incidents go on without meanwhile."""
+        from cortexops.adapters.embeddings import embeddings_of
         from cortexops.adapters.qdrant import QdrantMemory
+        from cortexops.adapters.qdrant_late import LateMemory
 
         if self._memory is None:
             settings = self.settings.memory
-            try:
-                if settings.url:
-                    key = settings.api_key.get_secret_value() if settings.api_key else None
-                    self._memory = await QdrantMemory.connect(url=settings.url, api_key=key)
-                else:
-                    self._memory = await QdrantMemory.connect(path=self.memory_path)
-            except TemporaryError as error:
-                _log.warning("memory of solved incidents is out of reach", problem=str(error))
-                return None
+            key = settings.api_key.get_secret_value() if settings.url and settings.api_key else None
+
+            async def connect() -> QdrantMemory:
+                return await QdrantMemory.connect(
+                    path=None if settings.url else self.memory_path,
+                    url=settings.url,
+                    api_key=key,
+                    embeddings=embeddings_of(settings),
+                    least_model_similarity=settings.embeddings_least,
+                )
+
+            self._memory = LateMemory(connect)
             self._stack.push_async_callback(self._memory.close)
+            problem = await self._memory.health()
+            if problem is not None:
+                _log.warning("memory of solved incidents is out of reach", problem=problem)
         return self._memory
 
     async def readers(self) -> dict[str, KubernetesCluster]:
@@ -161,26 +184,102 @@ class Wiring:
 
     async def records(self) -> RecordActivities:
         from activities.records import RecordActivities
+        from cortexops.adapters.guardrails import guardrails
 
-        return RecordActivities(await self.store(), await self.policy())
+        return RecordActivities(await self.store(), await self.policy(), guardrails(self.settings))
+
+    def forge(self) -> GitForge | None:
+        """Where changes are proposed for objects that Git owns; the action that does so learns what it holds."""
+        from activities.actions import ACTIONS
+        from activities.actions.open_pull_request import OpenPullRequest
+        from cortexops.adapters.git_forge import GitForge
+
+        if not self.settings.git.repositories:
+            return None
+        forge = GitForge(self.settings.git)
+        plugin = ACTIONS["open_pull_request"]
+        assert isinstance(plugin, OpenPullRequest)
+        plugin.covers = forge.covers
+        return forge
 
     async def investigation(self) -> InvestigationActivities:
         from activities.actions import propose
         from activities.collectors._backend import backends
         from activities.investigation import InvestigationActivities
+        from activities.runbooks.building import build_runbooks
 
         telemetry = {
             cluster.name: backends(prometheus=cluster.prometheus or None, loki=cluster.loki or None)
             for cluster in self.settings.clusters
         }
+        self.forge()
         return InvestigationActivities(
-            await self.readers(), await self.store(), await self.memory(), propose, telemetry=telemetry
+            await self.readers(),
+            await self.store(),
+            await self.memory(),
+            propose,
+            telemetry=telemetry,
+            runbooks=build_runbooks(self.settings.runbooks),
+            feedback=await self.store(),
+            half_life_days=self.settings.memory.half_life_days,
         )
 
-    async def remediation(self) -> RemediationActivities:
-        from activities.remediation import RemediationActivities
+    async def reasoning(self) -> ReasoningActivities:
+        """Without a model in the settings it says so when it is asked, and incidents go on without."""
+        from activities.reasoning import Reasoner, ReasoningActivities
+        from cortexops.adapters.model import build_model
 
-        return RemediationActivities(await self.writers(), await self.store())
+        model = build_model(self.settings.model)
+        if model is not None:
+            self._stack.push_async_callback(model.close)
+        reasoner = Reasoner(model, self.settings.model) if model is not None else None
+        return ReasoningActivities(reasoner, await self.readers(), await self.store())
+
+    async def remediation(self) -> RemediationActivities:
+        from activities.guarded import GuardedRemediation
+        from cortexops.adapters.guardrails import guardrails
+
+        rails = guardrails(self.settings)
+        remediation = GuardedRemediation(
+            await self.writers(), await self.store(), rails.limits, shadow=rails.ladder.shadow
+        )
+        remediation.metrics = await self._metric_health()
+        remediation.forge = self.forge()
+        return remediation
+
+    async def _metric_health(self) -> MetricHealth:
+        from activities.collectors._backend import HttpBackend
+        from activities.metric_health import MetricHealth
+
+        backends = {
+            cluster.name: HttpBackend("prometheus", cluster.prometheus)
+            for cluster in self.settings.clusters
+            if cluster.prometheus
+        }
+        return MetricHealth(backends, await self.store(), self.settings.verification)
+
+    async def book_sweeping(self) -> BookSweeping:
+        """The half of the sweeper that keeps the books."""
+        from activities.sweeping import BookSweeping
+        from cortexops.adapters.temporal_runs import Runs
+
+        store = await self.store()
+        grace = timedelta(seconds=self.settings.sweep.grace_seconds)
+        return BookSweeping(store, Runs(await self.temporal(), store.run_is_known), grace=grace)
+
+    async def row_sweeping(self) -> RowSweeping:
+        """The half that looks at clusters, with the writing identity."""
+        from activities.sweeping import RowSweeping
+        from cortexops.domain.verification import Limits
+
+        incident = self.settings.incident
+        limits = Limits(
+            window=incident.verification_window_seconds,
+            stable_for=incident.verification_stable_seconds,
+            interval=incident.verification_interval_seconds,
+        )
+        remediation = await self.remediation() if self.settings.sweep.compensate else None
+        return RowSweeping(await self.store(), await self.writers(), remediation=remediation, limits=limits)
 
     @cached_property
     def notifiers(self) -> tuple[str, ...]:

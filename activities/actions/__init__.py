@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import structlog
 
@@ -37,6 +37,23 @@ class ActionPlugin(Protocol):
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
         """The exact change of the live object. Raises `Rejected` when it is not feasible (any more)."""
         ...
+
+
+class Listing(NamedTuple):
+    """Objects that `prepare` needs and cannot name. An identity that may not list them is refused, unless
+    they are not `needed`: then they bound nothing."""
+
+    kind: str
+    namespace: str = ""
+    fields: str = ""
+    needed: bool = True
+
+
+@runtime_checkable
+class ReadsLists(Protocol):
+    """An action whose `prepare` needs all objects of some kinds; they come with its other `reads`."""
+
+    def lists(self, action: Action) -> list[Listing]: ...
 
 
 log = structlog.get_logger(__name__)

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from activities.actions import register
+from activities.actions import Listing, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
 from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit, expectation, lookup, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
-from cortexops.domain.kubernetes.values import amount, objects, text
 from cortexops.domain.quantity import format_bytes, parse_quantity
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.room import Reads, memory_ceiling, memory_room
+from cortexops.domain.room import held as held_by
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import (
     affected_workload,
@@ -45,14 +46,17 @@ class AdjustResources:
         kinds=("Deployment", "StatefulSet", "DaemonSet"),
         params={
             "container": "name of the container",
-            "memory_limit": "new limit; above the present one, at most twice it; "
-            "proposals also stay within LimitRange, quota and node",
+            "memory_limit": "new limit; above the present one, at most twice it, within LimitRange, quota and "
+            "half of the largest node",
             "memory_request": "new request; at most the new limit",
         },
         permissions=(
             Permission(group="apps", resource="deployments", verbs=("get", "patch")),
             Permission(group="apps", resource="statefulsets", verbs=("get", "patch")),
             Permission(group="apps", resource="daemonsets", verbs=("get", "patch")),
+            Permission(group="", resource="resourcequotas", verbs=("list",)),
+            Permission(group="", resource="limitranges", verbs=("list",)),
+            Permission(group="", resource="nodes", verbs=("list",)),
         ),
         criteria=("rollout_complete", "replicas_ready", "no_new_restarts"),
     )
@@ -80,20 +84,23 @@ class AdjustResources:
                 )
             ]
         now = parse_quantity(limit)
-        ceiling, bound = _ceiling(scene, target, cause.container)
-        most = now * _FACTOR if ceiling is None else min(now * _FACTOR, ceiling)
+        ceiling = memory_ceiling(scene, target, live, cause.container)
+        most = now * _FACTOR if ceiling is None else min(now * _FACTOR, ceiling.most)
         new = parse_quantity(format_bytes(most, at_most=True))
         if new <= now:
             return [
                 refused(
-                    self.spec, action, Infeasible.BOUND_REACHED, f"the limit {limit} is at its bound: {bound}"
+                    self.spec,
+                    action,
+                    Infeasible.BOUND_REACHED,
+                    f"the limit {limit} is at its bound: {ceiling.says if ceiling else 'it is none'}",
                 )
             ]
         before_request = (resources.get("requests") or {}).get("memory", limit)
         held = parse_quantity(before_request)
         wanted = max(new * _REQUEST_SHARE, held)
-        room = _room(scene, target, ("requests.memory", "memory"), "requests")
-        request = min(new, wanted if room is None else max(held, min(wanted, held + room[0])))
+        room = memory_room(scene, target, live, ("requests.memory", "memory"), "requests")
+        request = min(new, wanted if room is None else max(held, min(wanted, held + room.most)))
         rounded = format_bytes(request, at_most=True)
         params = {
             "container": cause.container,
@@ -123,11 +130,19 @@ class AdjustResources:
                 ),
                 before={"limits": {"memory": limit}, "requests": {"memory": before_request}},
                 after=planned,
+                live=live,
             )
         ]
 
     def reads(self, action: Action) -> list[ResourceRef]:
         return []
+
+    def lists(self, action: Action) -> list[Listing]:
+        return [
+            Listing("LimitRange", action.target.namespace),
+            Listing("ResourceQuota", action.target.namespace),
+            Listing("Node", needed=False),  # a role for one namespace cannot read them
+        ]
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
         index = container_index(live, action.text("container"))
@@ -140,6 +155,13 @@ class AdjustResources:
             raise Rejected(f"memory_limit {limit} is not above {present} and at most {_FACTOR} times it")
         if parse_quantity(request) > parse_quantity(limit):
             raise Rejected(f"memory_request {request} is above memory_limit {limit}")
+        ceiling = memory_ceiling(Reads(reads), action.target, live, action.text("container"))
+        if ceiling is not None and parse_quantity(limit) > ceiling.most:
+            raise Rejected(f"memory_limit {limit} is above what is allowed: {ceiling.says}")
+        room = memory_room(Reads(reads), action.target, live, ("requests.memory", "memory"), "requests")
+        more = parse_quantity(request) - held_by(live, "requests").get(action.text("container"), Decimal(0))
+        if room is not None and more > max(room.most, Decimal(0)):
+            raise Rejected(f"memory_request {request} is above what is left: {room.says}")
         change = patch_of(
             live,
             action.target,
@@ -150,78 +172,6 @@ class AdjustResources:
             [expectation(live, f"{base}/name")],
         )
         return Prepared(action=action, change=change, expected_replicas=replica_count(live))
-
-
-def _ceiling(scene: Scene, target: ResourceRef, container: str) -> tuple[Decimal | None, str]:
-    """The most memory this container may have here, and what says so.
-
-    Neither LimitRange nor quota is checked by a dry run of the workload: they bite when its pods are made.
-    """
-    present = _held(scene, target, "limits")
-    others = sum(present.values()) - present.get(container, Decimal(0))
-    bounds: list[tuple[Decimal, str]] = []
-    for ref, limit_range in scene.of_kind("LimitRange"):
-        for item in objects(limit_range, "spec", "limits"):
-            most = amount(item, "max", "memory")
-            if most is None or ref.namespace != target.namespace:
-                continue
-            says = f"LimitRange {ref.name} allows {text(item, 'max', 'memory')} for a {item.get('type')}"
-            if item.get("type") == "Container":
-                bounds.append((most, says))
-            elif item.get("type") == "Pod":
-                bounds.append((most - others, says))
-    nodes = [
-        (memory, ref.name)
-        for ref, node in scene.of_kind("Node")
-        if (memory := amount(node, "status", "allocatable", "memory")) is not None
-    ]
-    if nodes:
-        largest, name = max(nodes)
-        bounds.append((largest / 2, f"half of the largest node ({name})"))
-    room = _room(scene, target, ("limits.memory",), "limits")
-    if room is not None:
-        bounds.append((present.get(container, Decimal(0)) + room[0], room[1]))
-    return min(bounds) if bounds else (None, "")
-
-
-def _room(scene: Scene, target: ResourceRef, names: tuple[str, ...], part: str) -> tuple[Decimal, str] | None:
-    """How much more of the quota each pod may take so that the rollout gets through, and which quota.
-
-    A rolling Deployment makes a pod more before it removes one: that pod has to fit in as well.
-    """
-    live = scene.get(target) or {}
-    pods = max(1, replica_count(live))
-    surge = _surge(live, pods)
-    pod = sum(_held(scene, target, part).values())
-    rooms: list[tuple[Decimal, str]] = []
-    for ref, quota in scene.of_kind("ResourceQuota"):
-        for name in names:
-            hard = amount(quota, "status", "hard", name)
-            if hard is None or ref.namespace != target.namespace:
-                continue
-            used = amount(quota, "status", "used", name) or Decimal(0)
-            says = f"ResourceQuota {ref.name} has {hard:f} bytes for {name}, {used:f} used"
-            rooms.append(((hard - used - surge * pod) / (pods + surge), says))
-    return min(rooms) if rooms else None
-
-
-def _surge(live: JSON, replicas: int) -> int:
-    """How many pods more a rollout makes; the API server's default is a quarter, rounded up."""
-    if live.get("kind") != "Deployment" or text(live, "spec", "strategy", "type") == "Recreate":
-        return 0
-    said = text(live, "spec", "strategy", "rollingUpdate", "maxSurge") or "25%"
-    if said.endswith("%") and said[:-1].isdecimal():
-        return -(-replicas * int(said[:-1]) // 100)
-    return int(said) if said.isdecimal() else 1
-
-
-def _held(scene: Scene, target: ResourceRef, part: str) -> dict[str, Decimal]:
-    """Memory limits (or requests) of the containers; a request that is not set is the limit."""
-    found: dict[str, Decimal] = {}
-    for item in objects(scene.get(target), "spec", "template", "spec", "containers"):
-        held = amount(item, "resources", part, "memory") or amount(item, "resources", "limits", "memory")
-        found[text(item, "name")] = held or Decimal(0)
-    return found
 
 
 register(AdjustResources())

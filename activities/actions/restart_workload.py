@@ -63,6 +63,7 @@ class RestartWorkload:
                     f"{target.kind.lower()}/{shlex.quote(target.name)}",
                 ),
                 caveats=("A restart hides the evidence in the running pods; it does not remove the cause.",),
+                live=live,
             )
         ]
 

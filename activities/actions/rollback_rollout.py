@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from activities.actions import register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
@@ -12,9 +12,11 @@ from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes.meta import created
 from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 from cortexops.domain.workload import (
     REVISION,
     affected_workload,
@@ -26,6 +28,8 @@ from cortexops.domain.workload import (
     template_of,
 )
 
+_LONG = timedelta(minutes=10)
+"""A release that was left alone for so long worked; deployments that fail are replaced sooner."""
 _EFFECT = {
     Category.IMAGE_NOT_FOUND: 0.9,
     Category.IMAGE_PULL_DENIED: 0.6,
@@ -46,7 +50,8 @@ class RollbackRollout:
     spec = ActionSpec(
         type="rollback_rollout",
         title="Roll back",
-        description="Replace the pod template by that of an earlier revision. The pods are rolled.",
+        description="Replace the pod template by that of an earlier revision that is known to have been healthy. "
+        "The pods are rolled.",
         risk=Risk.MEDIUM,
         reversible=True,
         kinds=("Deployment",),
@@ -87,9 +92,18 @@ class RollbackRollout:
                     self.spec, action, Infeasible.NO_EARLIER_REVISION, f"{target} has no earlier revision"
                 )
             ]
-        # A revision that still has ready pods is known to be healthy; else the newest before the present one.
-        serving = [item for item in earlier if number(item[2], "status", "readyReplicas")]
-        revision, ref, replica_set = (serving or earlier)[0]
+        chosen = _healthy(scene, target, earlier)
+        if chosen is None:
+            numbers = ", ".join(str(revision) for revision, _, _ in earlier)
+            return [
+                refused(
+                    self.spec,
+                    action,
+                    Infeasible.NO_HEALTHY_REVISION,
+                    f"nothing shows that an earlier revision of {target} was healthy ({numbers})",
+                )
+            ]
+        (revision, ref, replica_set), evidence = chosen
         return [
             offered(
                 self.spec,
@@ -99,8 +113,7 @@ class RollbackRollout:
                     params={"to_revision": revision, "replica_set": ref.name},
                 ),
                 effect=_EFFECT[cause.category],
-                why=f"the trouble began with the present revision; revision {revision} "
-                + ("still has ready pods" if serving else "was the one before it"),
+                why=f"the trouble began with the present revision; revision {revision} {evidence}",
                 radius=workload_radius(scene, target),
                 commands=(
                     f"kubectl -n {shlex.quote(target.namespace)} rollout undo "
@@ -109,6 +122,7 @@ class RollbackRollout:
                 caveats=("What the present revision brought is gone until it is rolled out again.",),
                 before=mapping(present, "spec"),
                 after=mapping(template_of(replica_set), "spec"),
+                live=live,
             )
         ]
 
@@ -134,6 +148,34 @@ class RollbackRollout:
             raise Rejected(f"the rollout of {action.target} is paused")
         change = patch_of(live, action.target, [edit(live, "/spec/template", template_of(replica_set))], [])
         return Prepared(action=action, change=change, expected_replicas=int(live["spec"].get("replicas", 1)))
+
+
+def _healthy(
+    scene: Scene, target: ResourceRef, earlier: list[tuple[int, ResourceRef, JSON]]
+) -> tuple[tuple[int, ResourceRef, JSON], str] | None:
+    """The newest earlier revision that is known to have been healthy, and what shows it.
+
+    Pods of it that are ready now show it; else that it stayed in service for long: nobody leaves a release
+    that does not work. How long is known from when the next revision was made, which ended it.
+    """
+    for item in earlier:
+        ready = number(item[2], "status", "readyReplicas")
+        if ready:
+            return item, f"still has {counted(ready, 'ready pod')}"
+    born = [at for _, _, one in scene.revisions(target) if (at := created(one)) is not None]
+    for item in earlier:
+        began = created(item[2])
+        ended = min((at for at in born if began is not None and at > began), default=None)
+        if began is not None and ended is not None and ended - began >= _LONG:
+            return item, f"was in service for {_span(ended - began)} before"
+    return None
+
+
+def _span(time: timedelta) -> str:
+    minutes = int(time.total_seconds() // 60)
+    if minutes < 120:
+        return counted(minutes, "minute")
+    return counted(minutes // 60, "hour") if minutes < 2880 else counted(minutes // 1440, "day")
 
 
 register(RollbackRollout())

@@ -6,13 +6,16 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime
 
-from activities.actions import register
+from activities.actions import Listing, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
 from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes.selectors import matches
+from cortexops.domain.kubernetes.values import mapping, number, texts
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.room import Known, Reads, pods_at_most
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
 from cortexops.domain.workload import affected_workload, common_refusal, offered, patch_of, refused
@@ -32,6 +35,10 @@ class ScaleWorkload:
         permissions=(
             Permission(group="apps", resource="deployments", verbs=("get", "patch")),
             Permission(group="apps", resource="statefulsets", verbs=("get", "patch")),
+            Permission(group="autoscaling", resource="horizontalpodautoscalers", verbs=("list",)),
+            Permission(group="policy", resource="poddisruptionbudgets", verbs=("list",)),
+            Permission(group="", resource="resourcequotas", verbs=("list",)),
+            Permission(group="", resource="nodes", verbs=("list",)),
         ),
         criteria=("rollout_complete", "replicas_ready", "no_new_restarts"),
     )
@@ -71,19 +78,56 @@ class ScaleWorkload:
                 caveats=("Ask first whether somebody scaled it to zero on purpose.",),
                 before={"replicas": 0},
                 after={"replicas": 1},
+                live=live,
             )
         ]
 
     def reads(self, action: Action) -> list[ResourceRef]:
         return []
 
+    def lists(self, action: Action) -> list[Listing]:
+        namespace = action.target.namespace
+        return [
+            Listing("HorizontalPodAutoscaler", namespace),
+            Listing("PodDisruptionBudget", namespace),
+            Listing("ResourceQuota", namespace),
+            Listing("Node", needed=False),  # a role for one namespace cannot read them
+        ]
+
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
         wanted = action.whole_number("replicas")
         present = replica_count(live)
         if not 1 <= wanted <= min(_MOST, max(1, present * 2)):
             raise Rejected(f"replicas {wanted} is not between 1 and {min(_MOST, max(1, present * 2))}")
+        _check_others(Reads(reads), action.target, live, wanted)
         change = patch_of(live, action.target, [edit(live, "/spec/replicas", wanted)], [])
         return Prepared(action=action, change=change, expected_replicas=wanted)
+
+
+def _check_others(known: Known, target: ResourceRef, live: JSON, wanted: int) -> None:
+    """Raise `Rejected` where an autoscaler, a disruption budget, the quota or the nodes speak against it."""
+    for ref, scaler in known.of_kind("HorizontalPodAutoscaler"):
+        scaled = mapping(scaler, "spec", "scaleTargetRef")
+        if (scaled.get("kind"), scaled.get("name")) != (target.kind, target.name):
+            continue
+        least = number(scaler, "spec", "minReplicas", default=1)
+        most = number(scaler, "spec", "maxReplicas")
+        if not least <= wanted <= most:
+            raise Rejected(f"{ref} keeps {target} between {least} and {most} replicas")
+        if replica_count(live) > 0:  # at zero it is switched off and sets nothing
+            raise Rejected(f"{ref} sets the replicas of {target}: it would set them back")
+    if wanted < replica_count(live):
+        labels = texts(live, "spec", "template", "metadata", "labels")
+        for ref, budget in known.of_kind("PodDisruptionBudget"):
+            if ref.namespace != target.namespace or not matches(mapping(budget, "spec", "selector"), labels):
+                continue
+            least = number(budget, "status", "desiredHealthy")
+            if wanted < least:
+                raise Rejected(f"{ref} needs {least} healthy pods of {target}")
+        return
+    bound = pods_at_most(known, target.namespace, live)
+    if bound is not None and wanted > bound.most:
+        raise Rejected(f"replicas {wanted} is above what there is room for: {bound.says}")
 
 
 register(ScaleWorkload())

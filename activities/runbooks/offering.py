@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from activities.actions import ActionPlugin
+from activities.actions import ActionPlugin, ReadsLists
 from activities.runbooks.asking import Asker, Unanswered, Values
 from cortexops.domain.action import Action, Candidate, Infeasible, Prepared
 from cortexops.domain.blast import node_radius, workload_radius
@@ -142,6 +142,9 @@ class Offerer:
             except Unanswered as error:
                 if error.reason is not StepReason.NOT_FOUND:
                     raise
+        if isinstance(plugin, ReadsLists):
+            for listing in plugin.lists(action):
+                found |= {ref.key: obj for ref, obj in self._scene.of_kind(listing.kind)}
         return found
 
     def _workload(self, ref: ResourceRef) -> ResourceRef:

@@ -65,8 +65,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def fail(text: str, code: int = FINDING) -> NoReturn:
     """Say what is wrong and how to mend it, and exit."""
-    typer.echo(text, err=True)
+    from cortexops.domain.outgoing import WITHHELD, Destination, Withheld, outgoing
+
+    try:
+        typer.echo(outgoing(text, Destination.LOG), err=True)
+    except Withheld:
+        typer.echo(WITHHELD, err=True)
     raise typer.Exit(code)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """A line for people. What a terminal would obey instead of showing is written out."""
+    from cortexops.domain.untrusted import seen
+
+    typer.echo(seen(text), err=err)
 
 
 def emit(output: Output, data: Any, text: Callable[[], None]) -> None:
@@ -83,6 +95,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "n
     from rich.table import Table
     from rich.text import Text
 
+    from cortexops.domain.untrusted import seen
+
     if not rows:
         typer.echo(empty)
         return
@@ -90,7 +104,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "n
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(seen(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 200).print(shown)
 
 

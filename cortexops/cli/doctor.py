@@ -13,6 +13,7 @@ from cortexops.cli.books import books
 from cortexops.cli.common import settings
 from cortexops.cli.findings import Finding
 from cortexops.domain.errors import CortexError, TemporaryError
+from cortexops.settings import Settings
 
 PACKAGES = ("workflows", "activities", "workers", "ingest", "console", "sandbox")
 """Top-level names that other distributions use too: whichever is installed last wins."""
@@ -75,6 +76,34 @@ async def _reach(what: str, remedy: str, probe: Callable[[], Awaitable[str | Non
     return Finding(problem is None, what, problem or "answers", "" if problem is None else remedy)
 
 
+def _runbooks(configured: Settings) -> Finding:
+    """Whether every runbook file can be used; the others are, whatever one of them holds."""
+    from activities.runbooks.building import shelf_of, source_of
+
+    try:
+        source_of(configured.runbooks)
+        shelf = shelf_of(configured.runbooks)
+    except CortexError as error:
+        return Finding(False, "runbooks", str(error), "settings: runbooks")
+    if shelf.problems:
+        more = f" (and {len(shelf.problems) - 1} more)" if len(shelf.problems) > 1 else ""
+        return Finding(
+            False, "runbooks", f"{shelf.problems[0]}{more}", "mend the file: cortexops runbooks check PATH"
+        )
+    return Finding(True, "runbooks", f"{len(shelf.runbooks)} can be used")
+
+
+def _unproven_bundle(configured: Settings) -> str | None:
+    """Why workers would not take the bundle in the folder over while they run."""
+    from cortexops.adapters.policy import shipped_pack
+    from cortexops.adapters.policy_bundle import load_bundle
+    from cortexops.adapters.policy_invariants import faults
+
+    bundle = load_bundle(configured.policy.path or shipped_pack(), configured.policy.data)
+    found = faults(bundle)
+    return f"workers keep the bundle before it: {found[0]}" if found else None
+
+
 async def examine() -> list[Finding]:
     """Everything that can be checked from here. Raises `InvalidInput` for settings that are wrong."""
     configured = settings()
@@ -105,9 +134,12 @@ async def examine() -> list[Finding]:
             opa_token=token.get_secret_value() if token else None,
         )
         try:
-            return await engine.health()
+            problem = await engine.health()
         finally:
             await engine.close()
+        if problem is None and configured.policy.engine == "regorus":
+            return await asyncio.to_thread(_unproven_bundle, configured)
+        return problem
 
     findings = [python(), *packages(), extras()]
     findings += await asyncio.gather(
@@ -116,6 +148,7 @@ async def examine() -> list[Finding]:
         _reach("policy", "mend the bundle; settings: policy", policy),
     )
     findings += await books(configured)
+    findings.append(_runbooks(configured))
     for cluster in configured.clusters:
 
         async def reach(

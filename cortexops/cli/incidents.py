@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cortexops.cli.common import FINDING, Output, OutputOption, emit, found, open_store, run, table
+from cortexops.cli.common import FINDING, Output, OutputOption, emit, found, open_store, run, say, table
 from cortexops.domain.incident import Incident
 from cortexops.domain.parked import printable
+from cortexops.domain.runbook_outcome import with_outcomes
+from cortexops.domain.runbook_words import headline, report_of
+from cortexops.domain.runbook_words import lines as runbook_lines
 
 app = typer.Typer(no_args_is_help=True, help="List and show incidents.")
 
@@ -92,30 +95,40 @@ def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
 
     incident, diagnosis, ledger, signals, into = run(work())
 
+    used = diagnosis.runbook if diagnosis is not None else None
+    if used is not None:
+        used = with_outcomes(used, ledger, ended=incident.state.final)
+
     def text() -> None:
-        typer.echo(f"{incident.id}  {incident.state} ({incident.reason})  {incident.title}")
-        typer.echo(
+        say(f"{incident.id}  {incident.state} ({incident.reason})  {incident.title}")
+        say(
             f"  severity {incident.severity}, risk {incident.risk_score}, attempts {incident.attempts}, "
             f"{incident.signal_count} signals, detected {incident.detected_at:%Y-%m-%d %H:%M:%S} UTC"
         )
         for line in _standing(incident, into, datetime.now(UTC)):
-            typer.echo(f"  {line}")
+            say(f"  {line}")
         if diagnosis is not None:
-            typer.echo(f"\n{diagnosis.summary}")
+            say(f"\n{diagnosis.summary}")
             for fact in diagnosis.evidence:
-                typer.echo(f"  [{fact.id}] {fact.summary}")
+                say(f"  [{fact.id}] {fact.summary}")
             for gap in diagnosis.gaps:
-                typer.echo(f"  missing: {gap.what} ({gap.reason})")
+                say(f"  missing: {gap.what} ({gap.reason})")
+        told = report_of(used)
+        if told is not None:
+            say(printable(f"\n{headline(told)}"))
+            for line in runbook_lines(told):
+                say(printable(f"  {line}"))
         for row in ledger:
-            typer.echo(f"\n{row.action}: {row.state} ({row.detail})")
+            say(f"\n{row.action}: {row.state} ({row.detail})")
             for edit in row.change.edits:
-                typer.echo(f"  {edit.path}: {edit.before} → {edit.after}")
+                say(f"  {edit.path}: {edit.before} → {edit.after}")
 
     data = {
         "incident": incident.model_dump(mode="json"),
         "merged_into_id": into,
         "diagnosis": diagnosis.model_dump(mode="json") if diagnosis else None,
         "ledger": [row.model_dump(mode="json") for row in ledger],
+        "runbook": report_of(used),
         "signals": [signal.model_dump(mode="json") for signal in signals],
     }
     emit(output, data, text)
@@ -153,7 +166,7 @@ def timeline(incident_id: str, output: OutputOption = Output.TEXT) -> None:
     def text() -> None:
         for event in events:
             after = (event.at - incident.detected_at).total_seconds()
-            typer.echo(
+            say(
                 f"T+{int(after // 60):02d}:{int(after % 60):02d}  {event.type:<22} {event.detail or event.reason}"
             )
 
@@ -171,23 +184,21 @@ def postmortem(incident_id: str, output: OutputOption = Output.TEXT) -> None:
 
     document = run(work())
     if document is None:
-        typer.echo(f"{incident_id} has no postmortem: it has not ended, or it does not exist", err=True)
+        say(f"{incident_id} has no postmortem: it has not ended, or it does not exist", err=True)
         raise typer.Exit(FINDING)
 
     def text() -> None:
-        typer.echo(f"# {document.id} ({document.state})\n\n{document.summary}\n")
-        typer.echo(
-            f"Root cause: {document.root_cause}\nImpact: {document.impact}\nOutcome: {document.outcome}\n"
-        )
+        say(f"# {document.id} ({document.state})\n\n{document.summary}\n")
+        say(f"Root cause: {document.root_cause}\nImpact: {document.impact}\nOutcome: {document.outcome}\n")
         for entry in document.timeline:
-            typer.echo(f"- {entry.timestamp:%H:%M:%S} {entry.type}: {entry.detail}")
+            say(f"- {entry.timestamp:%H:%M:%S} {entry.type}: {entry.detail}")
         for heading, lines in (
             ("Lessons learned", document.lessons_learned),
             ("Prevention", document.prevention_actions),
         ):
             if lines:
-                typer.echo(f"\n{heading}:")
+                say(f"\n{heading}:")
                 for line in lines:
-                    typer.echo(f"- {line}")
+                    say(f"- {line}")
 
     emit(output, document.model_dump(mode="json"), text)

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import cortexops
-from cortexops.cli import approvals, audit, incidents, operate, parked, policy, signals, silences
+from cortexops.cli import (
+    approvals,
+    audit,
+    autonomy,
+    feedback,
+    incidents,
+    operate,
+    parked,
+    policy,
+    runbooks,
+    signals,
+    silences,
+    switch,
+)
 
 app = typer.Typer(
     name="cortexops",
@@ -20,9 +33,13 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(signals.app, name="signals")
 app.add_typer(parked.app, name="parked")
 app.add_typer(silences.app, name="silences")
+app.add_typer(runbooks.app, name="runbooks")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
+app.add_typer(autonomy.app, name="autonomy")
+switch.register(app)
 operate.register(app)
 
 

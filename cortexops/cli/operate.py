@@ -40,6 +40,8 @@ def up(
     """Run the engines and all workers in the foreground, until Ctrl-C."""
     from rich.console import Console
 
+    from cortexops.domain.errors import InvalidInput
+    from cortexops.settings import load_settings
     from cortexops.telemetry import configure_logging
     from sandbox.platform.platform import Platform
     from sandbox.platform.up import run as run_platform
@@ -47,7 +49,12 @@ def up(
     if kubeconfig is not None and sandbox:
         fail("--kubeconfig and --sandbox exclude each other", 2)
     configure_logging("warning", "console")
-    platform = Platform(data, kubeconfig=kubeconfig, context=context, cluster=cluster)
+    try:
+        model = load_settings().model  # the children get their settings from a file, which has the rest
+    except InvalidInput as error:
+        fail(str(error), 2)
+    overrides = {"model": model.with_key()} if model.on else None
+    platform = Platform(data, kubeconfig=kubeconfig, context=context, cluster=cluster, overrides=overrides)
     run(run_platform(platform, Console()))
 
 
@@ -119,6 +126,9 @@ def investigate(
     cluster: Annotated[str, typer.Option(help="name of the cluster")] = "default",
     prometheus: Annotated[str | None, typer.Option(help="URL of a Prometheus server")] = None,
     loki: Annotated[str | None, typer.Option(help="URL of a Loki server")] = None,
+    runbooks: Annotated[
+        Path | None, typer.Option(help="folder of runbooks; that of the settings when absent")
+    ] = None,
     no_llm: Annotated[bool, typer.Option("--no-llm", help="without a model")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -128,7 +138,12 @@ def investigate(
 
     from activities.actions import propose
     from activities.oneshot import investigate_payload
+    from activities.reasoned import Assistant
+    from activities.reasoning import Reasoner
+    from activities.runbooks.building import build_runbooks
     from cortexops.adapters.kubernetes import KubernetesCluster
+    from cortexops.adapters.model import build_model
+    from cortexops.domain.reasoning import ModelLimits
     from cortexops.domain.report import render_text
     from cortexops.telemetry import configure_logging
     from ingest.decode import decode_file
@@ -141,6 +156,9 @@ def investigate(
 
     async def work() -> dict[str, Any]:
         now = datetime.now(UTC)
+        configured = settings().runbooks
+        asked = settings().model
+        model = None if no_llm else build_model(asked)
         parsed = decode_file(text, source, cluster, now)
         for rejection in parsed.rejected:
             typer.echo(f"item {rejection.index}: {rejection.field}: {rejection.message}", err=True)
@@ -153,10 +171,21 @@ def investigate(
         )
         try:
             return await investigate_payload(
-                client, parsed.signals, now, propose, prometheus=prometheus, loki=loki
+                client,
+                parsed.signals,
+                now,
+                propose,
+                prometheus=prometheus,
+                loki=loki,
+                runbooks=build_runbooks(configured.model_copy(update={"path": runbooks} if runbooks else {})),
+                assistant=Assistant(Reasoner(model, asked), asked.limits() or ModelLimits())
+                if model
+                else None,
             )
         finally:
             await client.close()
+            if model is not None:
+                await model.close()
 
     report = run(work())
     emit(output, report, lambda: typer.echo(render_text(report)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from enum import StrEnum
 
+from pydantic import AwareDatetime
 from temporalio import activity
 
 from cortexops.domain.action import Action, Prepared
@@ -73,6 +74,9 @@ class VerifyInput(Frozen):
     subject: ResourceRef
     """The object whose health decides, usually the incident's."""
     expected_replicas: int = 0
+    onset: AwareDatetime | None = None
+    """When the trouble began, and its cause; where they are not given, what the stored diagnosis says."""
+    category: str = ""
 
 
 class CompensateInput(Frozen):

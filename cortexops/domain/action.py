@@ -69,6 +69,10 @@ class Action(Frozen):
             raise InvalidInput(name, f"{self.type} needs it as text")
         return value
 
+    def said(self, name: str) -> str:
+        """A parameter as text, empty when it is left out. Raises `InvalidInput` when it is no text."""
+        return self.text(name) if self.params.get(name) not in (None, "") else ""
+
     def whole_number(self, name: str) -> int:
         """A parameter as a whole number. Raises `InvalidInput` when it is missing or none."""
         value = self.params.get(name)
@@ -98,6 +102,10 @@ class Infeasible(StrEnum):
     NOTHING_TO_CHANGE = "nothing_to_change"
     NO_OTHER_NODE = "no_other_node"
     SCALED_BY_HPA = "scaled_by_hpa"
+    NO_EARLIER_VALUE = "no_earlier_value"
+    NO_HEALTHY_REVISION = "no_healthy_revision"
+    NOT_EXPANDABLE = "not_expandable"
+    NO_REPOSITORY = "no_repository"
 
 
 class BlastRadius(Frozen):

@@ -130,7 +130,9 @@ def foresee(
     return too_late(state) or refuse(request, votes, vote, now=now)
 
 
-def still_to_answer(request: ApprovalRequest, votes: Sequence[Vote], people: Iterable[Person]) -> list[Person]:
+def still_to_answer(
+    request: ApprovalRequest, votes: Sequence[Vote], people: Iterable[Person]
+) -> list[Person]:
     """Who of these people may approve and has said nothing yet."""
     said = {vote.person.id for vote in votes}
     return [

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from cortexops.domain.action import BlastRadius
-from cortexops.domain.kubernetes.values import mapping, number
+from cortexops.domain.kubernetes.values import number
+from cortexops.domain.ownership import reconciler_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
-
-GITOPS_MARKS = (
-    ("labels", "argocd.argoproj.io/instance"),
-    ("annotations", "argocd.argoproj.io/tracking-id"),
-    ("labels", "kustomize.toolkit.fluxcd.io/name"),
-    ("labels", "helm.toolkit.fluxcd.io/name"),
-)
-"""Marks of controllers that would revert our change: their objects are changed in Git, not here."""
 
 
 def workload_radius(scene: Scene, target: ResourceRef, *, replicas: int | None = None) -> BlastRadius:
@@ -50,8 +43,6 @@ def _disruptions_allowed(scene: Scene, target: ResourceRef) -> int | None:
 
 
 def gitops_owner(live: JSON) -> str:
-    """The mark of a GitOps controller on the object, or nothing."""
-    for place, mark in GITOPS_MARKS:
-        if mark in mapping(live, "metadata", place):
-            return mark
-    return ""
+    """The mark of a GitOps controller that would revert our change, or nothing."""
+    found = reconciler_of(live)
+    return found.mark if found is not None else ""

@@ -26,8 +26,19 @@ OPERATION_ANNOTATION = "cortexops.io/operation"
 
 
 class Verb(StrEnum):
+    """What is sent. Each has its own way to be judged, done and taken back (`activities.means`)."""
+
     PATCH = "patch"
     DELETE = "delete"
+    CREATE = "create"
+    EVICT = "evict"
+    DRAIN = "drain"  # a patch of the node, then the eviction of `Change.pods`
+    PROPOSE = "propose"  # a pull request; the cluster is not written to
+    NOTHING = "nothing"  # a person takes over
+
+
+KEPT_BY_OTHERS = frozenset({Verb.DELETE, Verb.EVICT, Verb.PROPOSE, Verb.NOTHING})
+"""What leaves nothing on an object of the cluster that a look at it could take back."""
 
 
 class FieldEdit(Frozen):
@@ -38,10 +49,23 @@ class FieldEdit(Frozen):
     before_present: bool = True
     after: Any = None
     after_present: bool = True
+    made: str = ""
+    """The outermost map that has to be made to hold the field; empty when its place is there."""
+
+
+class PodRef(Frozen):
+    """One very pod: a successor of the same name has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 class Change(Frozen):
-    """One call to the API server."""
+    """One call to the API server (a drain: one patch, and one eviction for each of `pods`)."""
 
     verb: Verb
     target: ResourceRef
@@ -51,6 +75,10 @@ class Change(Frozen):
     expect: tuple[FieldEdit, ...] = ()
     """Values that must still hold though they are not changed (for example a container's name)."""
     operation_id: str = ""
+    body: JSON | None = None
+    """Of CREATE: the new object without its name, which is made of the operation's id."""
+    pods: tuple[PodRef, ...] = ()
+    """Evicted after the patch, each once: of a DRAIN those of the node, else those that crashed without it."""
 
 
 class Undo(StrEnum):
@@ -120,12 +148,14 @@ def holds(document: Any, path: str, present: bool, value: Any) -> bool:
 def edit(document: JSON, path: str, after: Any, *, remove: bool = False) -> FieldEdit:
     """The edit that sets (or removes) the field, with what it holds now."""
     present, before = lookup(document, path)
+    missing = [] if present or remove else _missing_parents(document, path)
     return FieldEdit(
         path=path,
         before=copy.deepcopy(before),
         before_present=present,
         after=None if remove else after,
         after_present=not remove,
+        made=missing[0] if missing else "",
     )
 
 
@@ -240,8 +270,12 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
     A field that is absent as we left it, but whose place is gone (a map above it became a plain value), is
     somebody else's as well.
     In `foreign`, `before` is what the field holds now and `after` what we expected there. Maps that were
-    made only to hold an added field stay behind empty; the API server does not keep empty maps.
+    made only to hold an added field go with it, unless somebody else has put something into them.
+
+    An object that the change created is deleted again while it still carries the operation's id.
     """
+    if change.verb is Verb.CREATE:
+        return _uncreate(change, live)
     if live is None or live.get("metadata", {}).get("uid") != change.uid:
         return UndoPlan(verdict=Undo.GONE)
     restore: list[FieldEdit] = []
@@ -278,11 +312,47 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
         target=change.target,
         uid=change.uid,
         generation=live["metadata"].get("generation"),
-        edits=tuple(reversed(restore)),
+        edits=(*reversed(restore), *_emptied(change, live, restore)),
         expect=tuple(expect),
         operation_id=operation,
     )
     return UndoPlan(verdict=Undo.POSSIBLE, change=inverse)
+
+
+def _uncreate(change: Change, live: JSON | None) -> UndoPlan:
+    if live is None:
+        return UndoPlan(verdict=Undo.ALREADY)
+    if not carries(live, change.operation_id):
+        return UndoPlan(verdict=Undo.GONE)
+    deletion = Change(verb=Verb.DELETE, target=change.target, uid=str(live["metadata"].get("uid") or ""))
+    return UndoPlan(verdict=Undo.POSSIBLE, change=deletion)
+
+
+def _emptied(change: Change, live: JSON, restore: list[FieldEdit]) -> list[FieldEdit]:
+    """Removals of maps that the change made and that hold nothing once the fields are gone, inner ones first."""
+    left = copy.deepcopy(live)
+    gone = {field.path for field in restore if not field.after_present}
+    for path in gone:
+        _discard(left, path)
+    removals: list[FieldEdit] = []
+    for field in change.edits:
+        path = field.path
+        while field.made and field.path in gone and path != field.made:
+            path = path.rpartition("/")[0]
+            if lookup(left, path) != (True, {}):
+                break
+            _discard(left, path)
+            removals.append(
+                FieldEdit(path=path, before=copy.deepcopy(lookup(live, path)[1]), after_present=False)
+            )
+    return removals
+
+
+def _discard(document: JSON, path: str) -> None:
+    above, _, _ = path.rpartition("/")
+    parent = lookup(document, above)[1]
+    if isinstance(parent, dict):
+        parent.pop(_parts(path)[-1], None)
 
 
 _NOISE = (

@@ -7,13 +7,19 @@ never exceeds `hypothesis`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import AwareDatetime, Field
 
 from cortexops.domain.evidence import Evidence, Gap
+from cortexops.domain.precedent import Fingerprint, Moved, Precedent
+from cortexops.domain.reasoning_use import ModelUse
 from cortexops.domain.resource import Frozen, ResourceRef
+from cortexops.domain.runbook_run import RunbookRun
 from cortexops.domain.signal import Severity
+from cortexops.domain.steering import Attempt
 
 
 class Verdict(StrEnum):
@@ -146,11 +152,31 @@ def confidence(hypothesis: Hypothesis) -> float:
         value += _NOT_TOUCHING
     value -= _PER_STEP * max(0, support.distance - 3)
     value -= _PER_COUNTER * len(hypothesis.against)
-    ceiling = _CEILING if support.deterministic else _SOFT_CEILING
-    return round(min(max(value, 0.0), ceiling), 2)
+    return round(min(max(value, 0.0), ceiling_of(support)), 2)
 
 
-def rank(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+def ceiling_of(support: Support) -> float:
+    """The confidence that nothing raises a hypothesis above: 0.97, or 0.6 without deterministic support."""
+    return _CEILING if support.deterministic else _SOFT_CEILING
+
+
+class Lean(NamedTuple):
+    """What experience adds to the standing that evidence gives a hypothesis; the plain one adds nothing.
+
+    `shift` moves the confidence within its bounds. `last` puts it behind all others, and what it explains
+    is explained no more. `tie` decides among equals only: the higher stands first.
+    """
+
+    shift: float = 0.0
+    last: bool = False
+    tie: float = 0.0
+
+
+def _plain(_: Hypothesis) -> Lean:
+    return Lean()
+
+
+def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _plain) -> list[Hypothesis]:
     """Scored and ordered, best first; a symptom that a likelier cause explains stands below it.
 
     A hypothesis whose category another one `explains` cannot lead, unless its confidence is above the
@@ -159,18 +185,31 @@ def rank(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     There is one cause: no two objects can each be it more likely than not, so that whatever does not lead
     and names another object than the lead is cut to 0.49. What is explained away is halved besides.
     """
-    scored = [h.model_copy(update={"confidence": confidence(h)}) for h in hypotheses]
+    scored = [h.model_copy(update={"confidence": _shifted(h, lean(h).shift)}) for h in hypotheses]
+    causes = [h for h in scored if not lean(h).last]
 
     def folded(symptom: Hypothesis) -> bool:
         return any(
             symptom.category in cause.explains
             and symptom.category is not cause.category
             and cause.confidence + 0.3 >= symptom.confidence
-            for cause in scored
+            for cause in causes
         )
 
-    ordered = sorted(scored, key=lambda h: (folded(h), -h.confidence, h.category, str(h.resource)))
+    ordered = sorted(
+        scored,
+        key=lambda h: (
+            lean(h).last, folded(h), -h.confidence, -lean(h).tie, h.category, str(h.resource)
+        ),
+    )  # fmt: skip
     return [h if place == 0 else _behind(h, ordered[0], folded(h)) for place, h in enumerate(ordered)]
+
+
+def _shifted(hypothesis: Hypothesis, shift: float) -> float:
+    value = confidence(hypothesis)
+    if not shift:
+        return value
+    return round(min(max(value + shift, 0.0), ceiling_of(hypothesis.support)), 2)
 
 
 def _behind(hypothesis: Hypothesis, lead: Hypothesis, folded: bool) -> Hypothesis:
@@ -202,6 +241,8 @@ class Diagnosis(Frozen):
     hypotheses: tuple[Hypothesis, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    """Texts that try to steer their reader. They had no influence and are no evidence; people are told."""
     affected: tuple[ResourceRef, ...] = ()
     examined: tuple[ResourceRef, ...] = ()
     onset: AwareDatetime | None = None
@@ -209,6 +250,24 @@ class Diagnosis(Frozen):
     llm_used: bool = False
     similar: tuple[str, ...] = ()
     """Ids of verified earlier incidents that look like this one, with what worked."""
+    precedents: tuple[Precedent, ...] = ()
+    """The same incidents with everything that is known of them, in the same order."""
+    moved: tuple[Moved, ...] = ()
+    """What feedback on earlier incidents changed in the order of the hypotheses."""
+    fingerprint: Fingerprint | None = None
+    """How the alerting object was made when it was looked at."""
+    model: ModelUse | None = None
+    """What a model contributed, and what it cost; None when none was asked."""
+    runbook: RunbookRun | None = None
+    """The team's runbook for this incident and what became of its steps."""
+
+    @property
+    def sure(self) -> float:
+        """The confidence that automation may rely on: a model may lower what code computed, never raise it."""
+        if self.cause is None:
+            return 0.0
+        measured = self.model.measured if self.model is not None else None
+        return self.cause.confidence if measured is None else min(self.cause.confidence, measured)
 
     @property
     def cause(self) -> Hypothesis | None:

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime
 
-from cortexops.domain.redaction import redact
+from cortexops.domain.known_secrets import KnownSecrets
+from cortexops.domain.outgoing import Count, Destination, outgoing
 from cortexops.domain.resource import Frozen, ResourceRef
 
 _LONGEST_SUMMARY = 500  # characters
@@ -54,9 +55,14 @@ class Gap(Frozen):
 
 
 class EvidenceBook:
-    """Gives each distinct fact one id (`e1`, `e2`, …) in the order in which facts are cited."""
+    """Gives each distinct fact one id (`e1`, `e2`, …) in the order in which facts are cited.
 
-    def __init__(self) -> None:
+    `known` are secrets that were read or seen; `count` is told of what was masked.
+    """
+
+    def __init__(self, known: KnownSecrets | None = None, count: Count | None = None) -> None:
+        self._known = known
+        self._count = count
         self._by_fact: dict[tuple[EvidenceKind, ResourceRef, str], Evidence] = {}
 
     def cite(
@@ -69,8 +75,10 @@ class EvidenceBook:
         excerpt: str = "",
         command: str = "",
     ) -> str:
-        """Record the fact unless it is there already; returns its id. Secrets in it are masked."""
-        summary = redact(summary).text[:_LONGEST_SUMMARY]
+        """Record the fact unless it is there already; returns its id. Secrets in it are masked.
+
+        Raises `Withheld` when that fails."""
+        summary = self.masked(summary[: 4 * _LONGEST_SUMMARY])[:_LONGEST_SUMMARY]
         fact = (kind, resource, summary)
         if fact not in self._by_fact:
             self._by_fact[fact] = Evidence(
@@ -79,10 +87,14 @@ class EvidenceBook:
                 resource=resource,
                 at=at,
                 summary=summary,
-                excerpt=redact(excerpt[:_LONGEST_EXCERPT]).text,
-                command=command,
+                excerpt=self.masked(excerpt[: 4 * _LONGEST_EXCERPT])[:_LONGEST_EXCERPT],
+                command=self.masked(command),
             )
         return self._by_fact[fact].id
+
+    def masked(self, text: str) -> str:
+        """The text as a fact may say it. Raises `Withheld`."""
+        return outgoing(text, Destination.REPORT, count=self._count, known=self._known)
 
     @property
     def entries(self) -> list[Evidence]:

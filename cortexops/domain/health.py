@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from cortexops.domain.change import Change, carries, holds
+from cortexops.domain.kubernetes.meta import condition
+from cortexops.domain.kubernetes.values import dig, number
+from cortexops.domain.quantity import parse_quantity
 from cortexops.domain.resource import JSON
 from cortexops.domain.verification import Measurement, Phase
+from cortexops.domain.words import counted
+
+IN_PLACE = "change_in_place"
+CHECKS = frozenset({
+    "rollout_complete", "replicas_ready", "no_new_restarts", "node_unschedulable", "node_drained", "node_ready",
+    "job_runs", "autoscaler_follows", "volume_resized", IN_PLACE,
+})  # fmt: skip
+"""Every check there is by name. Others are named after an object that could not be measured."""
 
 _HOPELESS = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"})
 _KILLS_TOLERATED = 1
@@ -107,17 +120,107 @@ def _recent(pod: JSON, now: datetime, seconds: float = 10) -> bool:
     return False
 
 
-def measure_node(live: JSON, *, now: datetime) -> list[Measurement]:
-    """node_unschedulable: whether new pods stay off the node."""
+def measure_node(
+    live: JSON,
+    pods: Sequence[JSON] = (),
+    *,
+    now: datetime,
+    change: Change | None = None,
+    criteria: Sequence[str] = (),
+) -> list[Measurement]:
+    """node_unschedulable: new pods stay off it. node_drained: the pods that the change names are gone.
+    Without criteria, node_ready: it works."""
+
+    def says(check: str, good: bool, detail: str, bad: Phase = Phase.FAILED) -> Measurement:
+        return Measurement(check=check, phase=Phase.SUCCESSFUL if good else bad, detail=detail, at=now)
+
+    if not criteria:
+        ready = condition(live, "Ready")
+        text = "the node is ready" if ready.status == "True" else f"the node is not ready: {ready.message}"
+        return [says("node_ready", ready.status == "True", text)]
     cordoned = bool(live.get("spec", {}).get("unschedulable"))
-    return [
-        Measurement(
-            check="node_unschedulable",
-            phase=Phase.SUCCESSFUL if cordoned else Phase.FAILED,
-            detail="cordoned" if cordoned else "schedulable again",
-            at=now,
+    found = [says("node_unschedulable", cordoned, "cordoned" if cordoned else "schedulable again")]
+    if "node_drained" in criteria and change is not None:
+        planned = {pod.uid: str(pod) for pod in change.pods}
+        left = [planned[uid] for pod in pods if (uid := str(pod["metadata"].get("uid"))) in planned]
+        text = f"{len(planned) - len(left)} of {len(planned)} pods are gone"
+        if left:
+            text += f"; still there: {', '.join(sorted(left)[:5])}"
+        found.append(says("node_drained", not left, text, Phase.RUNNING))
+    return found
+
+
+def measure_place(change: Change, live: JSON, *, now: datetime) -> Measurement:
+    """change_in_place: what was written is still there, and nobody has put something else in its place."""
+    secret = change.target.kind == "Secret"  # its values are not known here, only whose change was the last
+    moved = [
+        field.path
+        for field in change.edits
+        if not (
+            carries(live, change.operation_id)
+            if secret
+            else holds(live, field.path, field.after_present, field.after)
         )
     ]
+    if live.get("metadata", {}).get("uid") != change.uid:
+        moved = ["the whole object"]
+    return Measurement(
+        check=IN_PLACE,
+        phase=Phase.FAILED if moved else Phase.SUCCESSFUL,
+        detail=f"changed by somebody else since: {', '.join(moved[:3])}"
+        if moved
+        else "the change is in place",
+        at=now,
+    )
+
+
+def measure_job(live: JSON, *, now: datetime) -> Measurement:
+    """job_runs: it is done, or runs and nothing of it has failed."""
+    complete, failed = condition(live, "Complete"), condition(live, "Failed")
+    failures = number(live, "status", "failed")
+    if complete.status == "True":
+        phase, detail = Phase.SUCCESSFUL, "the job is complete"
+    elif failed.status == "True":
+        phase, detail = Phase.FAILED, f"the job failed: {failed.reason} {failed.message}".strip()
+    elif failures:
+        phase, detail = Phase.RUNNING, f"{counted(failures, 'pod')} of the job failed, it tries again"
+    elif number(live, "status", "active"):
+        phase, detail = Phase.SUCCESSFUL, "the job runs and nothing of it has failed"
+    else:
+        phase, detail = Phase.RUNNING, "the job has not started"
+    return Measurement(check="job_runs", phase=phase, detail=detail, at=now)
+
+
+def measure_autoscaler(live: JSON, *, now: datetime) -> Measurement:
+    """autoscaler_follows: it has the replicas that it wants, or all that it may have."""
+    current, most = number(live, "status", "currentReplicas"), number(live, "spec", "maxReplicas")
+    wanted = number(live, "status", "desiredReplicas")
+    active = condition(live, "ScalingActive")
+    if active.status == "False":
+        phase, detail = Phase.RUNNING, f"it computes nothing: {active.reason} {active.message}".strip()
+    elif wanted and current >= min(wanted, most):
+        phase, detail = Phase.SUCCESSFUL, f"{current} replicas of at most {most}, {wanted} wanted"
+    else:
+        phase, detail = Phase.RUNNING, f"{current} of {wanted} replicas wanted"
+    return Measurement(check="autoscaler_follows", phase=phase, detail=detail, at=now)
+
+
+def measure_claim(live: JSON, *, now: datetime) -> Measurement:
+    """volume_resized: the volume has the size that is asked for, its file system too."""
+    asked, has = (
+        dig(live, "spec", "resources", "requests", "storage"),
+        dig(live, "status", "capacity", "storage"),
+    )
+    pending = condition(live, "FileSystemResizePending")
+    if asked is None or has is None:
+        phase, detail = Phase.RUNNING, "the volume's size is not known yet"
+    elif parse_quantity(has) >= parse_quantity(asked):
+        phase, detail = Phase.SUCCESSFUL, f"the volume has {has}"
+    elif pending.status == "True":
+        phase, detail = Phase.RUNNING, "the file system grows when the pod is started again"
+    else:
+        phase, detail = Phase.RUNNING, f"the volume has {has} of {asked}"
+    return Measurement(check="volume_resized", phase=phase, detail=detail, at=now)
 
 
 def _time(text: str | None) -> datetime | None:

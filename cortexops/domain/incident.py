@@ -118,12 +118,23 @@ class Reason(StrEnum):
     COMPENSATION_REFUSED = "compensation_refused"
     COMPENSATION_FAILED = "compensation_failed"
     NOT_REVERSIBLE = "not_reversible"
+    ESCALATION_CHOSEN = "escalation_chosen"
+    PULL_REQUEST_OPENED = "pull_request_opened"
     TERMINATED = "terminated_by_person"
     MERGED_INTO = "merged_into_another_incident"
     HELD = "held_by_silence"
     SILENCED = "ended_while_silenced"
     SILENCE_OVER = "silence_over"
     FLAPPING = "flapping"
+    LIMITED = "limit_reached"
+    TURN_CAME = "its_turn_came"
+    WORKFLOW_TERMINATED = "workflow_terminated"
+    WORKFLOW_FAILED = "workflow_failed"
+    WORKFLOW_TIMED_OUT = "workflow_timed_out"
+    WORKFLOW_CANCELED = "workflow_canceled"
+    WORKFLOW_ENDED = "workflow_ended_early"
+    WORKFLOW_GONE = "workflow_gone"
+    MODEL_ASKED = "model_asked"
 
 
 class Incident(Frozen):

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime
 
 from cortexops.domain.action import Action
-from cortexops.domain.change import Change, carries, holds
+from cortexops.domain.change import Change, Verb, carries, holds
 from cortexops.domain.errors import PermanentError
 from cortexops.domain.resource import JSON, Frozen
 
@@ -88,3 +88,22 @@ def effect_of_delete(change: Change, live: JSON | None) -> Effect:
     if live is None or live.get("metadata", {}).get("uid") != change.uid:
         return Effect.DONE
     return Effect.DONE if live["metadata"].get("deletionTimestamp") else Effect.NOT_DONE
+
+
+def effect_of_create(change: Change, live: JSON | None) -> Effect:
+    """Done when an object of that name carries the operation's id; somebody else's tells nothing."""
+    if live is None:
+        return Effect.NOT_DONE
+    return Effect.DONE if carries(live, change.operation_id) else Effect.UNKNOWN
+
+
+def effect_of(change: Change, live: JSON | None) -> Effect:
+    """What a look at `change.target` says, whatever was sent. Of a drain it says whether it was begun;
+    of a pull request nothing."""
+    if change.verb in (Verb.PATCH, Verb.DRAIN):
+        return effect_of_patch(change, live)
+    if change.verb is Verb.CREATE:
+        return effect_of_create(change, live)
+    if change.verb in (Verb.DELETE, Verb.EVICT):
+        return effect_of_delete(change, live)
+    return Effect.UNKNOWN

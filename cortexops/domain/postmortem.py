@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import AwareDatetime
@@ -10,7 +11,10 @@ from cortexops.domain.audit import AuditEvent, AuditType
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.ids import postmortem_id
 from cortexops.domain.incident import Incident, IncidentState
+from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.resource import Frozen
+from cortexops.domain.runbook_outcome import with_outcomes
+from cortexops.domain.runbook_words import summary
 from cortexops.domain.signal import Severity
 
 
@@ -47,6 +51,8 @@ class Postmortem(Frozen):
     contributing_factors: tuple[str, ...] = ()
     lessons_learned: tuple[str, ...] = ()
     prevention_actions: tuple[str, ...] = ()
+    runbook: str = ""
+    """Which runbook was carried out, and how its steps ended."""
     outcome: str
     duration_seconds: float
     detected_at: AwareDatetime
@@ -107,8 +113,15 @@ def _duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def write_postmortem(incident: Incident, diagnosis: Diagnosis | None, events: list[AuditEvent]) -> Postmortem:
-    """The postmortem of an ended incident. Every line of the timeline is a recorded event."""
+def write_postmortem(
+    incident: Incident,
+    diagnosis: Diagnosis | None,
+    events: list[AuditEvent],
+    rows: Sequence[LedgerRow] = (),
+) -> Postmortem:
+    """The postmortem of an ended incident. Every line of the timeline is a recorded event; `rows` of the
+    ledger say what became of the actions that a runbook offered."""
+    used = diagnosis.runbook if diagnosis else None
     ended = incident.ended_at or incident.updated_at
     seconds = (ended - incident.detected_at).total_seconds()
     cause = diagnosis.cause if diagnosis else None
@@ -136,6 +149,7 @@ def write_postmortem(incident: Incident, diagnosis: Diagnosis | None, events: li
             for event in events
         ),
         contributing_factors=tuple(h.summary for h in (diagnosis.hypotheses[1:3] if diagnosis else ())),
+        runbook=summary(with_outcomes(used, rows, ended=True)) if used else "",
         lessons_learned=tuple(lessons),
         prevention_actions=(lesson[1],) if lesson else (),
         outcome=f"{incident.state} ({incident.reason})",

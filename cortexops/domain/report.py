@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from cortexops.domain import past_words
 from cortexops.domain.action import Candidate
 from cortexops.domain.correlation import title_of
 from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Verdict
 from cortexops.domain.evidence import Evidence, GapReason
 from cortexops.domain.ids import incident_key
 from cortexops.domain.manual import by_hand
+from cortexops.domain.reasoning_words import model_lines
+from cortexops.domain.reasoning_words import report_of as model_report
 from cortexops.domain.resource import ResourceRef
+from cortexops.domain.runbook_run import RunbookRun
+from cortexops.domain.runbook_words import headline, report_of
+from cortexops.domain.runbook_words import lines as runbook_lines
 from cortexops.domain.signal import Severity, Signal
+from cortexops.domain.steering import report_caveat_field, report_facts
 
 SCHEMA = "cortexops.investigation/v1"
 _MOST_EVIDENCE = 60
@@ -124,7 +131,28 @@ def _incident(members: list[Result]) -> dict[str, Any]:
         "recommended_actions": _actions(first),
         "escalate": escalate,
         "escalation_reason": reason,
+        **report_caveat_field(each for result in members for each in result.diagnosis.attempts),
+        **_runbook(members),
+        **past_words.report_of(diagnosis),
+        **_model(members),
     }
+
+
+def _model(members: Sequence[Result]) -> dict[str, Any]:
+    """What a model contributed to those who share the cause; no field at all where none was asked."""
+    uses = [r.diagnosis.model for r in members if r.diagnosis.model is not None]
+    return {"model": model_report(uses[0])} if uses else {}
+
+
+def _runbook(members: Sequence[Result]) -> dict[str, Any]:
+    """The first runbook of those who share the cause; no field at all where there is none."""
+    runs: list[RunbookRun] = [r.diagnosis.runbook for r in members if r.diagnosis.runbook is not None]
+    return {"runbook": report_of(runs[0])} if runs else {}
+
+
+def _runbook_text(incident: dict[str, Any]) -> tuple[str, list[str]] | None:
+    run = incident.get("runbook")
+    return (headline(run), runbook_lines(run)) if run else None
 
 
 def _hypothesis(hypothesis: Hypothesis) -> dict[str, Any]:
@@ -140,7 +168,8 @@ def _hypothesis(hypothesis: Hypothesis) -> dict[str, Any]:
 
 def _evidence(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """The facts, then what could not be seen: an absent answer is a fact about the investigation."""
-    found = [_fact(fact) for fact in diagnosis.evidence[:_MOST_EVIDENCE]]
+    found = [_fact(fact) for fact in diagnosis.evidence[: _MOST_EVIDENCE - len(diagnosis.attempts)]]
+    found += report_facts(diagnosis.attempts)
     unseen = [gap for gap in diagnosis.gaps if gap.reason is not GapReason.NO_DATA]
     found += [
         {
@@ -273,13 +302,18 @@ def render_text(report: dict[str, Any]) -> str:
             lines.append(f"  why {number}: {why}")
         for offset, fact in timeline(incident)[:12]:
             lines.append(f"  {_offset(offset)}  {fact['summary'][:140]} [{fact['id']}]")
+        lines += [f"  ! {caveat}" for caveat in incident.get("caveats", ())]
         if incident["verdict"] == "hypothesis":
             lines += [f"  verify first: {command}" for command in verify_first(incident)]
+        if (run := _runbook_text(incident)) is not None:
+            lines += ["", f"  {run[0]}", *(f"    {line}" for line in run[1])]
         for action in incident["recommended_actions"]:
             mark = "" if action["feasible"] else " (not by this product)"
             lines += ["", f"  {action['type']} {_name(action['target'])}, risk {action['risk']}{mark}"]
             lines += [f"    {command}" for command in action["commands"]]
             lines += [f"    ! {caveat}" for caveat in action["caveats"]]
+        if "model" in incident:
+            lines += ["", *(f"  {line}" for line in model_lines(incident["model"]))]
         if incident["escalate"]:
             lines += ["", f"  A person is needed: {incident['escalation_reason']}"]
         lines += [
@@ -290,7 +324,7 @@ def render_text(report: dict[str, Any]) -> str:
     lines.append(
         f"{report['api_requests']} API requests, {report['duration_seconds']} s, no model used"
         if not report["llm_used"]
-        else f"{report['api_requests']} API requests"
+        else f"{report['api_requests']} API requests, {report['duration_seconds']} s, with a model's help"
     )
     return "\n".join(lines)
 
@@ -307,7 +341,8 @@ def _cause_lines(incident: dict[str, Any]) -> list[str]:
         incident["verdict"], "Hypothesis, verify first"
     )
     others = [f"  also possible ({h['confidence']:.2f}): {h['summary']}" for h in incident["hypotheses"][1:4]]
-    return [f"{sure} ({cause['confidence']:.2f}): {cause['summary']}", *others]
+    past = [f"  {line}" for line in past_words.lines(incident)]
+    return [f"{sure} ({cause['confidence']:.2f}): {cause['summary']}", *others, *past]
 
 
 def render_markdown(report: dict[str, Any]) -> str:
@@ -320,6 +355,7 @@ def render_markdown(report: dict[str, Any]) -> str:
             f"- `{fact['id']}` {fact['kind']}: {_plain(fact['summary'])}"
             for fact in incident["evidence"][:12]
         ]
+        lines += [f"- **Caveat**: {_plain(caveat)}" for caveat in incident.get("caveats", ())]
         dated = timeline(incident)
         if dated:
             lines += ["", "**Timeline** (from the first sign of trouble)", ""]
@@ -330,6 +366,8 @@ def render_markdown(report: dict[str, Any]) -> str:
         steps = whys(incident)
         if steps:
             lines += ["", "**Why**", "", *(f"1. {_plain(why)}" for why in steps)]
+        if (run := _runbook_text(incident)) is not None:
+            lines += ["", f"**{_plain(run[0])}**", "", *(f"- {_plain(line)}" for line in run[1])]
         for action in incident["recommended_actions"]:
             lines += [
                 "",
@@ -338,6 +376,9 @@ def render_markdown(report: dict[str, Any]) -> str:
             ]
             lines += ["```sh", *(_unfenced(command) for command in action["commands"]), "```"]
             lines += [f"- {_plain(caveat)}" for caveat in action["caveats"]]
+        if "model" in incident:
+            lines += ["", "**A model's words**", ""]
+            lines += [f"- {_plain(line.strip())}" for line in model_lines(incident["model"])]
         if incident["escalate"]:
             lines += ["", f"_A person is needed: {_plain(str(incident['escalation_reason']))}_"]
         lines.append("")
@@ -354,10 +395,17 @@ def render_slack(report: dict[str, Any]) -> list[dict[str, Any]]:
         facts = [f"[{fact['id']}] {fact['kind']}: {fact['summary']}" for fact in incident["evidence"][:8]]
         if facts:
             blocks.append(_section("*Evidence*\n" + _fenced(facts)))
+        if (run := _runbook_text(incident)) is not None:
+            blocks.append(
+                _section(f"*{_escaped(run[0])[:300]}*" + (f"\n{_fenced(run[1])}" if run[1] else ""))
+            )
         for action in incident["recommended_actions"][:3]:
             head = f"*{_escaped(action['type'])}* {_escaped(_name(action['target']))}, risk {action['risk']}"
             notes = "".join(f"\n:warning: {_escaped(caveat)}" for caveat in action["caveats"][:2])
             blocks.append(_section(f"{head}\n{_fenced(action['commands'])}{notes}"))
+        said = incident.get("model", {}).get("summary")
+        if said:
+            blocks.append(_section(f"_In a model's words:_\n{_fenced([said['text']])}"))
         if incident["escalate"]:
             blocks.append(_section(f"_A person is needed:_ {_escaped(str(incident['escalation_reason']))}"))
         blocks.append({"type": "divider"})

@@ -6,9 +6,14 @@ import json
 import shlex
 from typing import Any
 
-from cortexops.domain.change import Change, DiffLine, FieldEdit, Verb, diff, lookup
-from cortexops.domain.redaction import redact_value
+from cortexops.domain.change import Change, DiffLine, FieldEdit, Verb, diff, lookup, pointer
+from cortexops.domain.redaction import BY_NAME, redact_value
 from cortexops.domain.resource import JSON
+
+KEPT_VALUES = pointer("metadata", "annotations", "cortexops.io/before-last-applied")
+"""Where a Secret itself keeps the values that a change of ours replaced. The name has `last-applied` in it:
+readers that drop kubectl's annotation of that name, because it repeats the values, drop this one too."""
+_OF_SECRETS = ("/data", "/stringData", "/metadata/annotations")
 
 
 def snapshot_of(live: JSON) -> JSON:
@@ -47,6 +52,8 @@ def _masked_line(line: DiffLine, before: Any, after: Any) -> DiffLine:
 def _masked_text(path: str, text: str, document: Any) -> str:
     if not text:
         return ""
+    if isinstance(document, dict) and document.get("kind") == "Secret" and path.startswith(_OF_SECRETS):
+        return json.dumps(BY_NAME)
     return json.dumps(
         redact_value(_name_of(path, document), json.loads(text)), sort_keys=True, ensure_ascii=False
     )
@@ -66,6 +73,13 @@ def masked_change(change: Change) -> Change:
     """The change for reading: the same fields, secret values in them masked. Not for sending."""
 
     def masked(field: FieldEdit) -> FieldEdit:
+        if change.target.kind == "Secret":
+            return field.model_copy(
+                update={
+                    "before": BY_NAME if field.before_present else None,
+                    "after": BY_NAME if field.after_present else None,
+                }
+            )
         name = _name_of(field.path, {})
         return field.model_copy(
             update={"before": redact_value(name, field.before), "after": redact_value(name, field.after)}
@@ -75,6 +89,7 @@ def masked_change(change: Change) -> Change:
         update={
             "edits": tuple(masked(field) for field in change.edits),
             "expect": tuple(masked(field) for field in change.expect),
+            "body": redact_value("", change.body),
         }
     )
 
@@ -117,10 +132,13 @@ def commands_by_hand(change: Change) -> list[str]:
     where = f"-n {shlex.quote(target.namespace)} " if target.namespace else ""
     kind, name = target.kind.lower(), shlex.quote(target.name)
     commands = [f"kubectl {where}get {kind} {name} -o yaml --show-managed-fields"]
-    if change.verb is Verb.DELETE:
+    if change.verb is Verb.CREATE:
+        return [*commands, f"kubectl {where}delete {kind} {name}  # if it carries {change.operation_id}"]
+    if change.verb not in (Verb.PATCH, Verb.DRAIN):
         return commands
-    open_ = [field for field in change.edits if not _has_secret(field)]
-    hidden = [field for field in change.edits if _has_secret(field)]
+    secret = target.kind == "Secret"
+    open_ = [field for field in change.edits if not secret and not _has_secret(field)]
+    hidden = [field for field in change.edits if secret or _has_secret(field)]
     if open_:
         patch = shlex.quote(json.dumps([_restore(field) for field in reversed(open_)]))
         commands.append(f"kubectl {where}patch {kind} {name} --type=json -p {patch}")

@@ -9,7 +9,9 @@ from cortexops.domain.blast import gitops_owner
 from cortexops.domain.change import Change, FieldEdit, Verb, holds, same
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.kubernetes import commands
 from cortexops.domain.kubernetes.values import dig, mapping, text
+from cortexops.domain.ownership import caveats_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.snapshot import shown
@@ -110,6 +112,7 @@ def refused(spec: ActionSpec, action: Action, why: Infeasible, text: str) -> Can
         why=text,
         infeasible=why,
         expected_effect=0,
+        commands=(commands.describe(action.target),),
     )
 
 
@@ -139,10 +142,11 @@ def offered(
     caveats: tuple[str, ...] = (),
     before: object = None,
     after: object = None,
+    live: JSON | None = None,
 ) -> Candidate:
     """A feasible candidate; `before` and `after` are parts of the object, to show what is planned.
 
-    Secrets in them are masked.
+    Secrets in them are masked. Of `live`, what Helm wrote is said with the caveats.
     Whatever touches a stateful workload is a high risk (seed 002 names database restarts).
     """
     return Candidate(
@@ -154,7 +158,7 @@ def offered(
         why=why,
         expected_effect=effect,
         commands=commands,
-        caveats=caveats,
+        caveats=(*caveats, *(caveats_of(live) if live else ())),
         blast_radius=radius,
         planned=shown(before, after),
     )

@@ -6,7 +6,7 @@ from cortexops.adapters.nats import JetStreamBus
 from cortexops.adapters.nats.looking import stream_watcher
 from cortexops.adapters.nats.parking import Parking
 from cortexops.domain.signal import FateReason
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from ingest.accept import accept
 from sandbox.engines.nats import NatsEngine
 from tests.ingest.support import signal

@@ -19,7 +19,7 @@ from cortexops.domain.incident import IncidentState
 from cortexops.domain.partitions import Entry, Settlement
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, Signal, SignalFate
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from ingest.accept import accept
 from sandbox.engines.nats import NatsEngine
 from tests.ingest.support import signal

@@ -17,7 +17,7 @@ from cortexops.adapters.postgres import PostgresStore
 from cortexops.cli.main import app
 from cortexops.domain.audit import PLATFORM, AuditEvent
 from cortexops.domain.signal import FateReason
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from ingest.accept import refuse
 from ingest.source import Rejection
 from sandbox.engines.nats import NatsEngine

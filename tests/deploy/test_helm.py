@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from cortexops.cli.rbac import manifests
-from cortexops.settings import NatsSettings, load_settings
+from cortexops.settings import load_settings
+from cortexops.settings_ingest import NatsSettings
 from tests.deploy.files import ROOT, SAMPLE
 from tests.deploy.helm import CHART, MISSING, RenderError, lint, of_kind, render, write
 from tests.deploy.test_compose import USES

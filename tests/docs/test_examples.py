@@ -86,23 +86,24 @@ def test_examples_are_written_as_our_own_code_is(path: str) -> None:
 
 
 def test_the_action_offers_and_prepares_a_change_that_can_be_undone(load: Callable[[str], None]) -> None:
-    load("activities/actions/resume_rollout.py")
+    load("activities/actions/extend_deadline.py")
     live = deployment()
-    live["spec"]["paused"] = True
     target = ref("Deployment", live["metadata"]["name"])
     cause = Hypothesis(
         resource=target, category=Category.BAD_ROLLOUT, summary="x", support=Support(direct=1), confidence=0.9
     )
     diagnosis = Diagnosis(target=target, verdict=Verdict.ROOT_CAUSE, hypotheses=(cause,))
-    (candidate,) = ACTIONS["resume_rollout"].propose(scene(target, live), diagnosis)
+    (candidate,) = ACTIONS["extend_deadline"].propose(scene(target, live), diagnosis)
     assert candidate.feasible
-    assert candidate.commands == (f"kubectl -n {target.namespace} rollout resume deployment/{target.name}",)
-    prepared = ACTIONS["resume_rollout"].prepare(live, candidate.action, {}, NOW)
-    assert {"op": "remove", "path": "/spec/paused"} in json_patch(prepared.change, live)
-    del live["spec"]["paused"]
-    assert not ACTIONS["resume_rollout"].propose(scene(target, live), diagnosis)
-    with pytest.raises(Rejected, match="nothing would change"):
-        ACTIONS["resume_rollout"].prepare(live, candidate.action, {}, NOW)
+    assert candidate.commands == (f"kubectl -n {target.namespace} edit deployment {target.name}",)
+    prepared = ACTIONS["extend_deadline"].prepare(live, candidate.action, {}, NOW)
+    assert {"op": "add", "path": "/spec/progressDeadlineSeconds", "value": 1200} in json_patch(
+        prepared.change, live
+    )
+    live["spec"]["progressDeadlineSeconds"] = 3600
+    assert not ACTIONS["extend_deadline"].propose(scene(target, live), diagnosis)
+    with pytest.raises(Rejected, match="is not above 3600"):
+        ACTIONS["extend_deadline"].prepare(live, candidate.action, {}, NOW)
     rules = [rule for rule in writing_rules() if rule["resources"] == ["deployments"]]
     assert {"get", "patch"} <= set(rules[0]["verbs"])
 

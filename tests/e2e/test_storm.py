@@ -11,7 +11,7 @@ from benchmarks import handover, storm
 from benchmarks.correlator import signals_of
 from cortexops.adapters.nats import JetStreamBus
 from cortexops.domain.errors import TemporaryError
-from cortexops.settings import NatsSettings
+from cortexops.settings_ingest import NatsSettings
 from sandbox.drills.storm import Fact
 from sandbox.engines.nats import NatsEngine
 

@@ -13,7 +13,7 @@ from cortexops.adapters.policy_bundle import Bundle, check_bundle, input_schema,
 from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.adapters.policy_reload import ReloadingPolicy
 from cortexops.domain.errors import InvalidInput, PermanentError
-from cortexops.settings import PolicySettings
+from cortexops.settings_policy import PolicySettings
 from tests.policies.support import POLICIES
 
 MINIMAL = 'package cortexops\n\ndecision := {"effect": "deny", "reasons": ["never"]}\n'

@@ -338,11 +338,12 @@ def test_candidates_come_by_effect_then_risk_and_never_twice() -> None:
 
 
 def test_every_action_declares_what_it_needs() -> None:
-    assert len(ACTIONS.kinds) == 6
     for type_, plugin in ACTIONS:
         spec = plugin.spec
         verbs = {verb for permission in spec.permissions for verb in permission.verbs}
         assert spec.type == type_
-        assert spec.criteria and spec.kinds
-        assert verbs <= {"get", "patch", "delete"}
-        assert spec.reversible == ("delete" not in verbs)
+        assert spec.kinds and spec.description
+        assert bool(spec.criteria) is bool(spec.permissions)
+        assert verbs <= {"get", "list", "patch", "create", "delete"}
+        irreversible = spec.type in ("delete_pod", "evict_pod", "expand_pvc")
+        assert spec.reversible is not irreversible

@@ -138,5 +138,6 @@ def test_odd_times_are_no_reason_to_break(when: str | None) -> None:
 
 def test_a_node_is_contained_while_it_is_cordoned() -> None:
     for spec, phase in (({"unschedulable": True}, _P.SUCCESSFUL), ({}, _P.FAILED)):
-        (found,) = measure_node({"metadata": {"name": "n"}, "spec": spec}, now=NOW)
+        live = {"metadata": {"name": "n"}, "spec": spec}
+        (found,) = measure_node(live, now=NOW, criteria=("node_unschedulable",))
         assert (found.check, found.phase) == ("node_unschedulable", phase)

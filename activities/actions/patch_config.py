@@ -1,0 +1,229 @@
+"""Put one key of a ConfigMap or Secret back to an earlier value that is written down somewhere.
+
+Nobody writes a new value here: it is the one that `kubectl apply` noted on the object, the one that our own
+earlier change replaced, or the one that another object of the same kind has under the same key.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from activities.actions import Listing, register
+from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
+from cortexops.domain.blast import workload_radius
+from cortexops.domain.change import PodRef, edit, lookup, pointer
+from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.errors import InvalidInput, Rejected
+from cortexops.domain.fitting import on_cause
+from cortexops.domain.kubernetes.meta import annotations_of, owner, writes
+from cortexops.domain.kubernetes.references import config_uses
+from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text
+from cortexops.domain.redaction import BY_NAME, redact_value
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.room import Known, Reads
+from cortexops.domain.scene import Scene
+from cortexops.domain.snapshot import KEPT_VALUES
+from cortexops.domain.topology import Relation
+from cortexops.domain.workload import affected_workload, offered, patch_of, refused
+
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+LAST_APPLIED, REPLACED = "last_applied", "replaced"
+_LATELY = timedelta(minutes=15)
+_FITS = (Category.CONFIGMAP_CHANGED, Category.SECRET_CHANGED, Category.CONFIG_MISSING)
+
+
+class PatchConfig:
+    spec = ActionSpec(
+        type="patch_config",
+        title="Restore configuration key",
+        description="Put one key of a ConfigMap or Secret back to an earlier value that is written down.",
+        risk=Risk.MEDIUM,
+        reversible=True,
+        kinds=("ConfigMap", "Secret"),
+        params={
+            "key": "the key in `data`",
+            "source": f"where the earlier value stands: `{LAST_APPLIED}` (noted by kubectl apply), `{REPLACED}` (kept "
+            "on a Secret by an earlier change of this product), or the name of another object of that kind",
+            "value": "of a ConfigMap, optional: the earlier value, which must be the one that stands there",
+        },
+        permissions=(
+            Permission(group="", resource="configmaps", verbs=("get", "patch")),
+            Permission(group="", resource="secrets", verbs=("get", "patch")),
+            Permission(group="", resource="pods", verbs=("list",)),
+            Permission(group="", resource="pods/eviction", verbs=("create",)),
+        ),
+        criteria=("change_in_place", "rollout_complete", "replicas_ready", "no_new_restarts"),
+    )
+
+    def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
+        found = on_cause(self.spec, scene, diagnosis, *_FITS)
+        if found is None or isinstance(found, Candidate):
+            return [found] if found else []
+        action, live = found
+        cause, ref = diagnosis.cause, action.target
+        key = cause.facts.get("key", "") if cause else ""
+        if not key:
+            why = f"which key of {ref} is at fault is not known"
+            return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
+        params: dict[str, Any] = {"key": key, "source": LAST_APPLIED}
+        before, after = text(live, "data", key), BY_NAME
+        if ref.kind == "ConfigMap":
+            present, earlier = _applied(live, key)
+            if not present or earlier == mapping(live, "data").get(key):
+                why = f"no earlier value of {key} is written down on {ref}"
+                return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
+            if redact_value(key, earlier) == earlier:
+                params["value"] = after = earlier
+        elif not _changed_since_applied(live, key):
+            why = f"nothing says that an earlier value of {key} is written down on {ref}"
+            return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
+        else:
+            before = BY_NAME
+        readers = [r for r in scene.topology.into(ref, _RELATIONS[ref.kind]) if r.kind != "Pod"]
+        target = affected_workload(scene, diagnosis)
+        others = ", ".join(sorted(r.name for r in readers if r != target))
+        return [
+            offered(
+                self.spec,
+                action.model_copy(update={"params": params}),
+                effect=0.8,
+                why=f"{key} was changed after it was last applied; the applied value is the earlier one",
+                radius=workload_radius(scene, target or ref),
+                commands=_commands(ref, key, params.get("value")),
+                caveats=(
+                    f"It is read by others as well: {others}." if others else f"Check who else reads {ref}.",
+                    "Pods that crashed lately with it are evicted so that they start anew at once; others read it "
+                    "at their next start.",
+                ),
+                before={"data": {key: before}},
+                after={"data": {key: after}},
+                live=live,
+            )
+        ]
+
+    def reads(self, action: Action) -> list[ResourceRef]:
+        source = action.text("source")
+        return (
+            [] if source in (LAST_APPLIED, REPLACED) else [action.target.model_copy(update={"name": source})]
+        )
+
+    def lists(self, action: Action) -> list[Listing]:
+        return [Listing("Pod", action.target.namespace)]
+
+    def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
+        key, target = action.text("key"), action.target
+        if live.get("immutable"):
+            raise Rejected(f"{target} is immutable")
+        earlier = self._earlier(live, action, reads)
+        if action.said("value"):
+            if target.kind == "Secret":
+                raise InvalidInput("value", "a Secret's value is never given, only where it stands")
+            if action.text("value") != earlier:
+                raise Rejected(f"the value that was asked for is not the earlier one of {key}")
+        path = pointer("data", key)
+        if lookup(live, path) == (True, earlier):
+            raise Rejected(f"{key} of {target} has its earlier value already")
+        change = patch_of(live, target, [edit(live, path, earlier)], [])
+        crashed = tuple(_crashed(Reads(reads), target, key, now))
+        return Prepared(action=action, change=change.model_copy(update={"pods": crashed}))
+
+    def _earlier(self, live: JSON, action: Action, reads: Mapping[str, JSON]) -> str:
+        """The earlier value as `data` holds it. Raises `Rejected` when none is known."""
+        key, source, target = action.text("key"), action.text("source"), action.target
+        if source == LAST_APPLIED:
+            present, value = _applied(live, key)
+        elif source == REPLACED:
+            present, value = _replaced(live, key)
+        else:
+            (ref,) = self.reads(action)
+            found = reads.get(ref.key)
+            if found is None:
+                raise Rejected(f"{ref}, which has the earlier value, is gone")
+            present, value = key in mapping(found, "data"), text(found, "data", key)
+        if not present:
+            raise Rejected(f"no earlier value of {key} of {target} is known from {source}")
+        return value
+
+
+def _crashed(known: Known, target: ResourceRef, key: str, now: datetime) -> list[PodRef]:
+    """Pods that read the key and of which such a container crashed lately: they wait longer and longer for their
+    next start, unless they are made anew. Told by how they ended, which holds still between two crashes."""
+    found = []
+    for ref, pod in known.of_kind("Pod"):
+        metadata = mapping(pod, "metadata")
+        if ref.namespace != target.namespace or metadata.get("deletionTimestamp") or owner(pod) is None:
+            continue
+        readers = {
+            use.container
+            for use in config_uses(mapping(pod, "spec"))
+            if (use.kind, use.name) == (target.kind, target.name) and use.key in ("", key)
+        }
+        if any(
+            _failed(s, now) for s in objects(pod, "status", "containerStatuses") if text(s, "name") in readers
+        ):
+            found.append(PodRef(namespace=ref.namespace, name=ref.name, uid=text(metadata, "uid")))
+    return sorted(found, key=str)
+
+
+def _failed(status: JSON, now: datetime) -> bool:
+    """Whether the container's last end was a failure within the last quarter of an hour."""
+    for state in ("state", "lastState"):
+        end = mapping(status, state, "terminated")
+        at = moment(end, "finishedAt")
+        if at is not None and at >= now - _LATELY and number(end, "exitCode") != 0:
+            return True
+    return False
+
+
+_RELATIONS = {"ConfigMap": Relation.USES_CONFIG, "Secret": Relation.USES_SECRET}
+
+
+def _applied(live: JSON, key: str) -> tuple[bool, str]:
+    """What `kubectl apply` wrote last under the key, as `data` holds it."""
+    try:
+        applied = json.loads(annotations_of(live).get(_APPLIED, "{}"))
+    except ValueError:
+        return False, ""
+    if not isinstance(applied, dict):
+        return False, ""
+    plain = mapping(applied, "stringData")
+    if live.get("kind") == "Secret" and isinstance(plain.get(key), str):
+        return True, base64.b64encode(plain[key].encode()).decode()
+    value = mapping(applied, "data").get(key)
+    return isinstance(value, str), value if isinstance(value, str) else ""
+
+
+def _replaced(live: JSON, key: str) -> tuple[bool, str]:
+    """What our own last change of this Secret replaced."""
+    _, note = lookup(live, KEPT_VALUES)
+    try:
+        kept = json.loads(base64.b64decode(note, validate=True)) if isinstance(note, str) else {}
+    except ValueError:
+        return False, ""
+    field = mapping(kept, pointer("data", key))
+    value = field.get("before")
+    return bool(field.get("present")) and isinstance(value, str), value if isinstance(value, str) else ""
+
+
+def _changed_since_applied(live: JSON, key: str) -> bool:
+    """Of a Secret that is seen without values: whether kubectl applied it, and somebody wrote the key since."""
+    applied = writes(live, "metadata", "annotations", _APPLIED)
+    written = writes(live, "data", key)
+    return applied is not None and (written is None or written.at > applied.at)
+
+
+def _commands(ref: ResourceRef, key: str, value: str | None) -> tuple[str, ...]:
+    where = f"kubectl -n {shlex.quote(ref.namespace)}"
+    kind, name = ref.kind.lower(), shlex.quote(ref.name)
+    if value is None:
+        return (f"{where} edit {kind} {name}  # {key}",)
+    patch = shlex.quote(json.dumps({"data": {key: value}}, ensure_ascii=False))
+    return (f"{where} patch {kind} {name} --type merge -p {patch}",)
+
+
+register(PatchConfig())

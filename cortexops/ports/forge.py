@@ -1,0 +1,56 @@
+"""A place where changes are proposed instead of made: a git repository and whoever takes pull requests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from cortexops.domain.change import DiffLine
+from cortexops.domain.manifest import Proposal
+
+
+class Fate(StrEnum):
+    """What became of a proposal."""
+
+    NONE = "none"  # it was not made
+    HALF = "half"  # the branch is there, the pull request is not
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"
+    FOREIGN = "foreign"  # the branch of that name holds something else
+
+
+class Found(NamedTuple):
+    """A proposal as it stands: where people see it (`url`), and the commit that carries it."""
+
+    fate: Fate
+    url: str = ""
+    commit: str = ""
+
+
+class Forge(Protocol):
+    """Every method raises `Rejected` when the object is in no repository or cannot be edited there, `Forbidden`
+    when the token does not suffice, and `TemporaryError` when git or the provider cannot be reached."""
+
+    def covers(self, proposal: Proposal) -> bool:
+        """Whether a repository is configured for the object."""
+        ...
+
+    async def preview(self, proposal: Proposal) -> list[DiffLine]:
+        """What would change in which file. Nothing is written."""
+        ...
+
+    async def look(self, operation: str, proposal: Proposal) -> Found:
+        """Whether this operation's proposal is there already, and what became of it."""
+        ...
+
+    async def propose(
+        self, operation: str, proposal: Proposal, *, title: str, body: str, at: datetime
+    ) -> Found:
+        """Make branch, commit and pull request, each only if it is not there yet."""
+        ...
+
+    async def withdraw(self, operation: str, proposal: Proposal) -> Found:
+        """Close the pull request and delete the branch, if both are still ours; what was found before."""
+        ...

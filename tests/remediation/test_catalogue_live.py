@@ -1,0 +1,528 @@
+"""The rest of the catalogue on live objects: each is tried, done once however often it is asked for, taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from activities.actions import ACTIONS
+from cortexops.contracts.remediation import ApplyOutcome, VerifyInput
+from cortexops.domain.action import Action
+from cortexops.domain.audit import AuditType
+from cortexops.domain.change import OPERATION_ANNOTATION
+from cortexops.domain.errors import NotFound
+from cortexops.domain.incident import Reason
+from cortexops.domain.ledger import LedgerState
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.snapshot import KEPT_VALUES
+from cortexops.domain.verification import Phase, Verification
+from cortexops.ports.cluster import PatchType
+from tests.remediation import test_actions_live as known
+from tests.remediation.support import LIMITS, SECRET, Stage, eventually
+from tests.remediation.test_actions_live import there_and_back
+
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+async def pause(stage: Stage) -> Action:
+    await stage.deployment()
+    return stage.action("pause_rollout")
+
+
+async def resume(stage: Stage) -> Action:
+    await stage.deployment()
+    await stage.edit({"spec": {"paused": True}})
+    return stage.action("resume_rollout")
+
+
+def cron_job(stage: Stage, suspend: bool) -> JSON:
+    template = {
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "r.local/job:1"}]}
+    }
+    spec = {"schedule": "0 0 29 2 *", "suspend": suspend, "jobTemplate": {"spec": {"template": template}}}
+    version = "batch/v1beta1" if stage.admin.name == "real" else "batch/v1"  # 1.20 has no newer one
+    return {"apiVersion": version, "kind": "CronJob", "metadata": {"name": "nightly"}, "spec": spec}
+
+
+async def suspend(stage: Stage) -> Action:
+    await stage.admin.create("CronJob", stage.space, cron_job(stage, False))
+    return stage.action("suspend_cronjob", stage.ref("CronJob", "nightly"))
+
+
+async def resume_cron(stage: Stage) -> Action:
+    await stage.admin.create("CronJob", stage.space, cron_job(stage, True))
+    return stage.action("resume_cronjob", stage.ref("CronJob", "nightly"))
+
+
+async def more_replicas(stage: Stage) -> Action:
+    await stage.deployment()
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
+    spec = {"minReplicas": 1, "maxReplicas": 4, "scaleTargetRef": target}
+    await stage.admin.create(
+        "HorizontalPodAutoscaler", stage.space, {"metadata": {"name": "api"}, "spec": spec}
+    )
+    return stage.action("hpa_bounds", stage.ref("HorizontalPodAutoscaler", "api"), max_replicas=8)
+
+
+MENDERS = [pause, resume, suspend, resume_cron, more_replicas]
+
+
+@pytest.mark.parametrize("make", MENDERS)
+async def test_each_action_can_be_tried_done_twice_and_taken_back(
+    stage: Stage, make: Callable[[Stage], Awaitable[Action]]
+) -> None:
+    action = await make(stage)
+    await there_and_back(stage, action)
+
+
+async def verified(stage: Stage, action: Action, operation: str, **more: Any) -> Verification:
+    return await stage.activities.verify(
+        VerifyInput(
+            step=stage.step(),
+            action=action,
+            operation_id=operation,
+            limits=LIMITS.model_copy(update={"window": 10.0}),
+            subject=stage.ref("Service", "none"),
+            **more,
+        )
+    )
+
+
+async def ready(stage: Stage, name: str) -> ResourceRef:
+    """A node that says that it is ready (its kubelet, if there is one, says so anyway)."""
+    if not [n for n in (await stage.admin.list("Node")).items if n["metadata"]["name"] == name]:
+        await stage.admin.create("Node", "", {"metadata": {"name": name}, "spec": {}})
+    conditions = [{"type": "Ready", "status": "True", "reason": "x", "message": "x"}]
+    await stage.admin.patch(
+        "Node", "", name, {"status": {"conditions": conditions}}, patch_type=PatchType.STRATEGIC,
+        subresource="status",
+    )  # fmt: skip
+    return stage.ref("Node", name)
+
+
+@pytest.fixture
+async def spare(stage: Stage) -> Any:
+    name = f"spare-{stage.space}"
+    yield await ready(stage, name)
+    await stage.admin.delete("Node", "", name)
+
+
+async def test_a_node_is_uncordoned_and_cordoned_again_by_the_undo(stage: Stage, node: str) -> None:
+    target = await ready(stage, node)
+    await stage.edit({"spec": {"unschedulable": True}}, target)
+    await there_and_back(stage, stage.action("uncordon_node", target))
+
+
+async def test_a_node_is_taken_out_of_service_and_its_label_goes_with_the_undo(
+    stage: Stage, node: str, spare: ResourceRef
+) -> None:
+    target = stage.ref("Node", node)
+    before = (await stage.live(target))["metadata"].get("labels")
+    action = stage.action("remove_node_from_service", target)
+    order = await stage.order(action)
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    live = await stage.live(target)
+    assert live["spec"]["unschedulable"] is True
+    assert live["metadata"]["labels"]["node.kubernetes.io/exclude-from-external-load-balancers"] == "true"
+    verdict = await verified(stage, action, done.operation_id)
+    assert verdict.phase is Phase.SUCCESSFUL, verdict.detail
+    assert (await stage.compensate(done.operation_id)).done
+    live = await stage.live(target)
+    assert live["metadata"].get("labels") == before
+    assert not live["spec"].get("unschedulable")
+
+
+async def test_the_only_node_that_serves_is_not_taken_out_of_service(simulated: Stage) -> None:
+    (node,) = (await simulated.admin.list("Node")).items
+    target = simulated.ref("Node", node["metadata"]["name"])
+    for type_ in ("remove_node_from_service", "drain_node"):
+        found = await simulated.dry_run(simulated.action(type_, target))
+        assert (found.ok, found.reason) == (False, Reason.DRY_RUN_REJECTED)
+        assert "no other node" in found.detail
+
+
+async def crew(
+    stage: Stage, node: str, replicas: int = 2, name: str = "crew", **container: Any
+) -> list[JSON]:
+    """Pods on that node, which a ReplicaSet makes again there (so that successors show)."""
+    labels = {"app": name}
+    spec = {
+        "nodeName": node,
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "main", "image": "r.local/api:1.0", **container}],
+    }
+    body = {
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+    await stage.admin.create("ReplicaSet", stage.space, body)
+
+    async def there() -> list[JSON]:
+        found = await stage.admin.list("Pod", stage.space, labels=f"app={name}")
+        return found.items if len(found.items) == replicas else []
+
+    made: list[JSON] = await eventually(there)
+    return made
+
+
+async def test_a_drain_evicts_the_pods_of_its_plan_once_and_undoing_it_only_uncordons(
+    stage: Stage, node: str, spare: ResourceRef
+) -> None:
+    pods = {pod["metadata"]["uid"] for pod in await crew(stage, node)}
+    target = stage.ref("Node", node)
+    action = stage.action("drain_node", target)
+    order = await stage.order(action)
+    assert {pod.uid for pod in order.prepared.change.pods} >= pods
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert "evicted" in done.detail
+    assert (await stage.live(target))["spec"]["unschedulable"] is True
+    after = {p["metadata"]["uid"]: p for p in (await stage.admin.list("Pod", stage.space)).items}
+    assert not [uid for uid in pods & after.keys() if not after[uid]["metadata"].get("deletionTimestamp")]
+    successors = after.keys() - pods
+    assert await stage.apply(order) == done
+    assert successors <= {p["metadata"]["uid"] for p in (await stage.admin.list("Pod", stage.space)).items}
+    parts = [event for event in await stage.trail() if event.type is AuditType.PART_EXECUTED]
+    assert len(parts) == len(order.prepared.change.pods) == len({event.detail for event in parts})
+    verdict = await verified(stage, action, done.operation_id)
+    assert verdict.phase is Phase.SUCCESSFUL, verdict.detail
+    undone = await stage.compensate(done.operation_id)
+    assert undone.done and "do not come back" in undone.detail
+    assert not (await stage.live(target))["spec"].get("unschedulable")
+
+
+async def the_job(stage: Stage, *, failed: bool = True) -> Action:
+    spec = {
+        "backoffLimit": 0,
+        "template": {
+            "metadata": {"labels": {"app": "import"}},
+            "spec": {
+                "restartPolicy": "Never",
+                "nodeSelector": {"never": "there"},
+                "containers": [
+                    {"name": "main", "image": "r.local/job:1", "env": [{"name": "PASSWORD", "value": SECRET}]}
+                ],
+            },
+        },
+    }
+    await stage.admin.create("Job", stage.space, {"metadata": {"name": "import"}, "spec": spec})
+    if failed:
+        await eventually(lambda: has_failed(stage))
+    return stage.action("rerun_job", stage.ref("Job", "import"))
+
+
+async def has_failed(stage: Stage) -> bool:
+    """Say that it failed, until its controller says so too."""
+    condition = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    await stage.admin.patch(
+        "Job",
+        stage.space,
+        "import",
+        {"status": {"conditions": [condition]}},
+        patch_type=PatchType.MERGE,
+        subresource="status",
+    )
+    await asyncio.sleep(0.1)
+    live = await stage.live(stage.ref("Job", "import"))
+    return bool((live.get("status") or {}).get("conditions"))
+
+
+async def test_a_failed_job_runs_once_more_and_the_new_job_goes_with_the_undo(stage: Stage) -> None:
+    action = await the_job(stage)
+    order = await stage.order(action)
+    assert len((await stage.admin.list("Job", stage.space)).items) == 1
+    first = await stage.apply(order)
+    assert first.outcome is ApplyOutcome.APPLIED, first.detail
+    assert await stage.apply(order) == first
+    jobs = {job["metadata"]["name"]: job for job in (await stage.admin.list("Job", stage.space)).items}
+    (name,) = jobs.keys() - {"import"}
+    assert jobs[name]["metadata"]["annotations"][OPERATION_ANNOTATION] == first.operation_id
+    assert "PASSWORD" in json.dumps(jobs[name]["spec"])
+    undone = await stage.compensate(first.operation_id)
+    assert undone.done, undone.detail
+    await eventually(lambda: gone(stage, name))
+    assert (await stage.live(stage.ref("Job", "import")))["metadata"]["uid"] == order.prepared.change.uid
+    assert (await stage.compensate(first.operation_id)).done
+    assert SECRET not in order.model_dump_json() + first.model_dump_json() + await stage.said()
+
+
+async def gone(stage: Stage, name: str) -> bool:
+    return name not in {job["metadata"]["name"] for job in (await stage.admin.list("Job", stage.space)).items}
+
+
+async def test_a_job_of_that_name_that_is_not_ours_is_left_alone(stage: Stage) -> None:
+    order = await stage.order(await the_job(stage))
+    done = await stage.apply(order)
+    assert done.change is not None
+    target = done.change.target
+    await stage.admin.patch(
+        "Job", stage.space, target.name, {"metadata": {"annotations": {OPERATION_ANNOTATION: "theirs"}}},
+        patch_type=PatchType.MERGE,
+    )  # fmt: skip
+    undone = await stage.compensate(done.operation_id)
+    assert (undone.done, undone.reason) == (False, Reason.COMPENSATION_REFUSED)
+    assert await stage.live(target)
+
+
+async def test_a_job_that_still_tries_or_is_done_is_not_run_again(simulated: Stage) -> None:
+    action = await the_job(simulated, failed=False)
+    found = await simulated.dry_run(action)
+    assert (found.ok, found.reason) == (False, Reason.DRY_RUN_REJECTED)
+    assert "has not failed" in found.detail
+
+
+def config(kind: str, present: dict[str, str], applied: dict[str, str]) -> JSON:
+    def coded(data: dict[str, str]) -> dict[str, str]:
+        if kind == "ConfigMap":
+            return data
+        return {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+
+    note = json.dumps({"kind": kind, "data": coded(applied)})
+    return {"metadata": {"name": "settings", "annotations": {APPLIED: note}}, "data": coded(present)}
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+async def test_a_key_goes_back_to_its_applied_value_and_forth_again(stage: Stage, kind: str) -> None:
+    earlier, bad = f"good-{SECRET}", f"bad-{SECRET}"
+    body = config(kind, {"TOKEN": bad, "other": "1"}, {"TOKEN": earlier, "other": "0"})
+    await stage.admin.create(kind, stage.space, body)
+    target = stage.ref(kind, "settings")
+    before = await stage.live(target)
+    action = stage.action("patch_config", target, key="TOKEN", source="last_applied")
+    order = await stage.order(action)
+    assert (await stage.live(target)) == before
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert await stage.apply(order) == done
+    live = await stage.live(target)
+    assert live["data"] == {**before["data"], "TOKEN": config(kind, {"TOKEN": earlier}, {})["data"]["TOKEN"]}
+    verdict = await verified(stage, action, done.operation_id)
+    assert verdict.phase is Phase.SUCCESSFUL, verdict.detail
+    undone = await stage.compensate(done.operation_id)
+    assert undone.done, undone.detail
+    live = await stage.live(target)
+    assert live["data"] == before["data"]
+    assert set(live["metadata"]["annotations"]) == {APPLIED, OPERATION_ANNOTATION}
+    assert (await stage.compensate(done.operation_id)).done
+    rows = await stage.store.rows_of(stage.incident)
+    told = [order, done, undone] + (rows if kind == "Secret" else [])
+    spelled = "".join(one.model_dump_json() for one in told) + await stage.said()
+    for value in (earlier, bad):
+        assert value not in spelled
+        assert base64.b64encode(value.encode()).decode() not in spelled
+
+
+async def test_somebody_elses_value_in_a_secret_is_not_trampled_by_an_undo(stage: Stage) -> None:
+    await stage.admin.create("Secret", stage.space, config("Secret", {"k": "bad"}, {"k": "good"}))
+    target = stage.ref("Secret", "settings")
+    done = await stage.apply(
+        await stage.order(stage.action("patch_config", target, key="k", source="last_applied"))
+    )
+    theirs = base64.b64encode(b"theirs-" + SECRET.encode()).decode()
+    await stage.edit({"data": {"k": theirs}}, target)
+    before = await stage.live(target)
+    undone = await stage.compensate(done.operation_id)
+    assert (undone.done, undone.reason) == (False, Reason.COMPENSATION_REFUSED)
+    assert await stage.live(target) == before
+    assert theirs not in undone.model_dump_json() + await stage.said()
+    (row,) = await stage.store.rows_of(stage.incident)
+    assert row.state is LedgerState.UNKNOWN
+
+
+async def test_a_secret_that_was_replaced_or_lost_its_note_is_left_alone(simulated: Stage) -> None:
+    stage = simulated
+    await stage.admin.create("Secret", stage.space, config("Secret", {"k": "bad"}, {"k": "good"}))
+    target = stage.ref("Secret", "settings")
+    done = await stage.apply(
+        await stage.order(stage.action("patch_config", target, key="k", source="last_applied"))
+    )
+    name = KEPT_VALUES.rpartition("/")[2].replace("~1", "/")
+    await stage.edit({"metadata": {"annotations": {name: None}}}, target)
+    undone = await stage.compensate(done.operation_id)
+    assert (undone.done, undone.reason) == (False, Reason.COMPENSATION_REFUSED)
+    assert "no longer keeps" in undone.detail
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"key": "k", "source": "replaced"}, "no earlier value"),
+        ({"key": "x", "source": "last_applied"}, "no earlier value"),
+        ({"key": "k", "source": "gone"}, "is gone"),
+        ({"key": "k", "source": "last_applied", "value": "other"}, "not the earlier one"),
+        ({"key": "same", "source": "last_applied"}, "already"),
+        ({"source": "last_applied"}, "key"),
+    ],
+)
+async def test_only_an_earlier_value_that_stands_somewhere_is_restored(
+    simulated: Stage, params: dict[str, Any], words: str
+) -> None:
+    body = config("ConfigMap", {"k": "bad", "same": "1", "x": "2"}, {"k": "good", "same": "1"})
+    await simulated.admin.create("ConfigMap", simulated.space, body)
+    found = await simulated.dry_run(
+        simulated.action("patch_config", simulated.ref("ConfigMap", "settings"), **params)
+    )
+    assert (found.ok, found.reason) == (False, Reason.DRY_RUN_REJECTED)
+    assert words in found.detail
+
+
+async def volume(stage: Stage, *, expandable: bool = True) -> Action:
+    storage_class = f"fast-{stage.space}"
+    await stage.admin.create(
+        "StorageClass",
+        "",
+        {
+            "metadata": {"name": storage_class},
+            "provisioner": "r.local/none",
+            "allowVolumeExpansion": expandable,
+        },
+    )
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "volumeName": f"volume-{stage.space}",
+        "resources": {"requests": {"storage": "10Gi"}},
+    }
+    await stage.admin.create(
+        "PersistentVolumeClaim", stage.space, {"metadata": {"name": "data"}, "spec": spec}
+    )
+    target = stage.ref("PersistentVolumeClaim", "data")
+    if stage.admin.name == "real":  # its controller binds the two
+        disk = {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": storage_class,
+            "capacity": {"storage": "10Gi"},
+            "hostPath": {"path": "/nowhere"},
+            "claimRef": {"namespace": stage.space, "name": "data"},
+        }
+        body = {"metadata": {"name": f"volume-{stage.space}"}, "spec": disk}
+        await stage.admin.create("PersistentVolume", "", body)
+        await eventually(lambda: bound(stage, target))
+    else:
+        status = {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}}
+        await stage.admin.patch(
+            "PersistentVolumeClaim",
+            stage.space,
+            "data",
+            {"status": status},
+            patch_type=PatchType.MERGE,
+            subresource="status",
+        )
+    return stage.action("expand_pvc", target, size="15Gi")
+
+
+async def bound(stage: Stage, claim: ResourceRef) -> bool:
+    return bool((await stage.live(claim)).get("status", {}).get("phase") == "Bound")
+
+
+async def test_a_volume_is_expanded_once_and_never_shrunk(stage: Stage) -> None:
+    action = await volume(stage)
+    order = await stage.order(action)
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert await stage.apply(order) == done
+    live = await stage.live(action.target)
+    assert live["spec"]["resources"]["requests"]["storage"] == "15Gi"
+    undone = await stage.compensate(done.operation_id)
+    assert (undone.done, undone.reason) == (False, Reason.NOT_REVERSIBLE)
+    assert (await stage.live(action.target))["spec"]["resources"]["requests"]["storage"] == "15Gi"
+    await stage.admin.delete("StorageClass", "", f"fast-{stage.space}")
+
+
+async def test_a_volume_whose_class_does_not_allow_it_is_not_expanded(simulated: Stage) -> None:
+    found = await simulated.dry_run(await volume(simulated, expandable=False))
+    assert (found.ok, found.reason) == (False, Reason.DRY_RUN_REJECTED)
+    assert "does not allow" in found.detail
+
+
+async def test_a_pod_is_evicted_once_and_its_successor_is_left_alone(stage: Stage) -> None:
+    await known.owner_of_pods(stage)
+    pod = await known.its_pod(stage)
+    action = stage.action("evict_pod", stage.ref("Pod", pod["metadata"]["name"]))
+    order = await stage.order(action)
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    successor = await known.its_pod(stage)
+    assert successor["metadata"]["uid"] != pod["metadata"]["uid"]
+    assert await stage.apply(order) == done
+    assert (await known.its_pod(stage))["metadata"]["uid"] == successor["metadata"]["uid"]
+    assert (await stage.compensate(done.operation_id)).reason is Reason.NOT_REVERSIBLE
+
+
+async def test_escalation_that_was_chosen_changes_nothing_and_says_why(simulated: Stage) -> None:
+    before = await simulated.deployment()
+    found = await simulated.dry_run(simulated.action("escalate", reason="the owner is at work on it"))
+    assert (found.ok, found.reason) == (False, Reason.ESCALATION_CHOSEN)
+    assert "the owner is at work on it" in found.detail
+    assert await simulated.live() == before
+    assert not (await simulated.dry_run(simulated.action("escalate"))).ok
+
+
+async def test_the_undo_of_a_job_that_somebody_deleted_finds_nothing_to_do(simulated: Stage) -> None:
+    done = await simulated.apply(await simulated.order(await the_job(simulated)))
+    assert done.change is not None
+    target = done.change.target
+    await simulated.admin.delete("Job", simulated.space, target.name)
+    undone = await simulated.compensate(done.operation_id)
+    assert undone.done and "gone already" in undone.detail
+    with pytest.raises(NotFound):
+        await simulated.live(target)
+
+
+def test_every_action_of_the_catalogue_has_a_life_in_these_tests() -> None:
+    here = {
+        "pause_rollout", "resume_rollout", "suspend_cronjob", "resume_cronjob", "hpa_bounds", "uncordon_node",
+        "open_pull_request",
+        "remove_node_from_service", "drain_node", "rerun_job", "patch_config", "expand_pvc", "evict_pod", "escalate",
+    }  # fmt: skip
+    elsewhere = {
+        "adjust_resources", "restart_workload", "scale_workload", "rollback_rollout", "cordon_node", "delete_pod",
+    }  # fmt: skip
+    assert here | elsewhere == set(ACTIONS.kinds)
+
+
+async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: Stage, node: str) -> None:
+    await stage.admin.create("ConfigMap", stage.space, config("ConfigMap", {"k": "bad"}, {"k": "good"}))
+    env = [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}}]
+    (pod,) = await crew(stage, node, 1, env=env)
+    name = pod["metadata"]["name"]
+    ended = {"exitCode": 1, "finishedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "reason": "Error"}
+    status = {
+        "name": "main", "image": "r.local/api:1.0", "imageID": "", "ready": False, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended},
+    }  # fmt: skip
+
+    async def crashed() -> bool:
+        await stage.admin.patch(
+            "Pod", stage.space, name, {"status": {"phase": "Running", "containerStatuses": [status]}},
+            patch_type=PatchType.MERGE, subresource="status",
+        )  # fmt: skip
+        found = await stage.dry_run(action)
+        assert found.prepared is not None, found.detail
+        return bool(found.prepared.change.pods)
+
+    target = stage.ref("ConfigMap", "settings")
+    action = stage.action("patch_config", target, key="k", source="last_applied")
+    await eventually(crashed)
+    order = await stage.order(action)
+    assert [p.uid for p in order.prepared.change.pods] == [pod["metadata"]["uid"]]
+    done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert "1 pod that crashed evicted" in done.detail
+    assert (await stage.live(target))["data"]["k"] == "good"
+    left = {p["metadata"]["uid"]: p for p in (await stage.admin.list("Pod", stage.space)).items}
+    old = left.get(pod["metadata"]["uid"])
+    assert old is None or old["metadata"].get("deletionTimestamp")
+    assert (await stage.compensate(done.operation_id)).done
+    assert (await stage.live(target))["data"]["k"] == "bad"

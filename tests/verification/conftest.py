@@ -1,0 +1,18 @@
+"""The simulated cluster with its writers, and a Prometheus that scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.remediation.conftest import migrated_database, migrated_template, simulated, store
+from tests.verification.prometheus import Server, prometheus
+
+__all__ = ["migrated_database", "migrated_template", "simulated", "store"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with prometheus(tmp_path_factory.mktemp("prometheus")) as running:
+        yield running
