@@ -110,7 +110,7 @@ class IncidentWorkflow:
             attempt += 1
             change = await self._dry_run(candidate, decision, attempt)
             if not change.ok:
-                if change.reason is Reason.DRY_RUN_FORBIDDEN:
+                if change.reason in (Reason.DRY_RUN_FORBIDDEN, Reason.ESCALATION_CHOSEN):
                     return await self._escalate(change.reason, change.detail)
                 self._tried.add(candidate.action.hash)
                 continue
@@ -122,7 +122,7 @@ class IncidentWorkflow:
             if applied.outcome is ApplyOutcome.CHANGED:
                 continue  # the object is not the one that was looked at: look again, ask again
             self._tried.add(candidate.action.hash)
-            if applied.outcome is ApplyOutcome.UNKNOWN:
+            if applied.outcome in (ApplyOutcome.UNKNOWN, ApplyOutcome.HANDED_OVER):
                 return await self._escalate(applied.reason, applied.detail)
             if applied.outcome is ApplyOutcome.REFUSED:
                 continue

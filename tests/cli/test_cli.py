@@ -128,7 +128,8 @@ def test_roles_separate_reading_from_writing(tmp_path: Path) -> None:
         rule for rule in roles["cortexops-remediator"]["rules"] if set(rule["verbs"]) - {"get", "list"}
     ]
     assert {resource for rule in writing for resource in rule["resources"]} == {
-        "deployments", "statefulsets", "daemonsets", "pods", "nodes",
+        "deployments", "statefulsets", "daemonsets", "pods", "pods/eviction", "nodes", "jobs", "cronjobs",
+        "horizontalpodautoscalers", "persistentvolumeclaims", "configmaps", "secrets",
     }  # fmt: skip
     assert not any(
         "*" in rule["verbs"] + rule["resources"] for role in roles.values() for rule in role["rules"]

@@ -29,6 +29,8 @@ def faults(left: Left) -> list[str]:
     if left.ended is None or left.ended.apply is None:
         told = left.ended.dry_run.detail if left.ended else "no result"
         return [f"nothing was applied: {told}"]
+    if not left.rows:
+        return [f"nothing was applied: {left.ended.apply.outcome}, {left.ended.apply.detail}"]
     found = [*_ledger(left)]
     if len(left.rows) == 1:
         (row,) = left.rows

@@ -44,7 +44,7 @@ async def _run(folder: Path, port: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    simulated = SimulatedCluster("simulated", port, speed=20, nodes=NODES, eviction_seconds=_NEVER)
+    simulated = SimulatedCluster("simulated", port, speed=4, nodes=NODES, eviction_seconds=_NEVER)
     server = simulated.server
     _same_identities(folder, server)
     _same_certificate(folder, server)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.actions import ACTIONS, propose
+from activities.actions import ACTIONS, ReadsLists, propose
 from cortexops.domain.action import Infeasible
 from cortexops.domain.diagnosis import Category, Verdict
 from cortexops.domain.errors import Forbidden, NotFound, TemporaryError
@@ -511,6 +511,8 @@ def test_a_runbook_never_yields_an_action_outside_the_catalogue_or_its_bounds(
             live = where.get(chosen.target)
             assert live is not None
             known = {r.key: obj for r in plugin.reads(chosen) if (obj := where.get(r)) is not None}
+            for listing in plugin.lists(chosen) if isinstance(plugin, ReadsLists) else ():
+                known |= {r.key: obj for r, obj in where.of_kind(listing.kind)}
             plugin.prepare(live, chosen, known, NOW)  # raises where it is out of bounds
 
 
