@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+from sandbox.engines.launch import launch_command
 from tests.crash.worker import Job
 from tests.support.engines import ROOT
 
@@ -25,9 +26,7 @@ class Nursery:
     async def __aenter__(self) -> Nursery:
         with self._stderr.open("ab") as stderr:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.crash.worker",
+                *launch_command([sys.executable, "-m", "tests.crash.worker"]),  # it dies with us
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
@@ -41,6 +40,11 @@ class Nursery:
         self._process.stdin.close()
         await self._process.wait()
         await self._listening
+
+    @property
+    def pid(self) -> int:
+        """Of the warm process."""
+        return self._process.pid
 
     async def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +16,11 @@ from tests.crash.calls import Boundary, Call, When
 from tests.crash.cell import Bench, Left, Plan
 from tests.crash.grounds import Ground, Real, Simulated
 from tests.crash.matrix import bench, boundaries, play, undisturbed
+from tests.crash.nursery import Nursery
 from tests.crash.report import Report, table
 from tests.crash.scenes import SCENES, action_of
+from tests.crash.worker import Job
+from tests.remediation.support import eventually
 from tests.support.controlplane import missing_parts
 from tests.support.engines import RunningEngines, engine_process, scratch_folder
 
@@ -67,6 +74,19 @@ def test_each_step_of_a_change_is_a_boundary() -> None:
     whens = [[b.when for b in boundaries(calls) if b.call == call] for call in calls]
     three = [When.BEFORE, When.AMID, When.AFTER]
     assert whens == [[When.BEFORE, When.AFTER], [When.BEFORE], three, [When.BEFORE], three]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+async def test_no_worker_outlives_the_matrix(tmp_path: Path) -> None:
+    async with Nursery(tmp_path) as nursery:
+        worker = await nursery.start(Job(temporal="127.0.0.1:1", queue=""))
+        assert Path(f"/proc/{worker}").exists()
+        os.kill(nursery.pid, signal.SIGKILL)
+
+        async def gone() -> bool:
+            return not Path(f"/proc/{worker}").exists()
+
+        await eventually(gone, 10)
 
 
 async def test_a_killed_worker_leaves_one_effect_of_every_action(stand: Bench) -> None:

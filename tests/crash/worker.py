@@ -8,6 +8,7 @@ one ends, and ends with its input. It stays single-threaded: only children start
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import importlib
 import json
@@ -43,6 +44,7 @@ from tests.git.support import TOKEN
 _BEAT = 0.4  # seconds; the story's heartbeat time-out is short as well
 _BUILD = "crash"  # otherwise each child hashes all code that is loaded, for a third of a second
 _STARTING = 20.0
+_PR_SET_PDEATHSIG = 1
 
 
 class Job(Frozen):
@@ -116,8 +118,12 @@ def _forge(job: Job, tripwire: Tripwire) -> Any:
     return Wired(GitForge(GitSettings(repositories=[where])), tripwire)
 
 
-def _child(job: Job) -> NoReturn:
-    """What goes wrong ends the child with its traceback on standard error."""
+def _child(job: Job, parent: int) -> NoReturn:
+    """What goes wrong ends the child with its traceback on standard error. It never outlives its parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            sys.exit(1)  # the parent died before the signal was armed
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
@@ -145,6 +151,7 @@ def _warm_up() -> None:
 def main() -> int:
     """Fork on demand until the input ends; then end the children."""
     _warm_up()
+    me = os.getpid()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -164,7 +171,7 @@ def main() -> int:
             for line in lines:
                 pid = os.fork()
                 if pid == 0:
-                    _child(Job.model_validate_json(line))
+                    _child(Job.model_validate_json(line), me)
                 children.add(pid)
                 _say(pid=pid)
     for pid in children:
