@@ -66,9 +66,9 @@ _ORDER = (
     ("httproute", "HTTPRoute"),
     ("gateway", "Gateway"),  # other things are called so, too: only where nothing else is named
 )
-# Label → (rank, kind); of the labels that an alert has, the lowest rank names the object.
+# Label → (rank, kind, label); of the labels that an alert has, the lowest rank names the object.
 _RANKED = {
-    f"{prefix}{label}": (2 * place + late, kind)
+    f"{prefix}{label}": (2 * place + late, kind, f"{prefix}{label}")
     for place, (label, kind) in enumerate(_ORDER)
     for late, prefix in enumerate(("exported_", ""))
 }
@@ -138,13 +138,10 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
         workload = _WORKLOAD_TYPES.get(_label(labels, "workload_type").lower())
         if workload and (found := _label(labels, "workload")):
             return workload, found, "workload"
-    best: tuple[int, str, str] | None = None
-    for label in labels.keys() & _RANKED.keys():
-        rank, object_kind = _RANKED[label]
-        if labels[label] and (best is None or rank < best[0]):
-            best = rank, object_kind, label
-    if best is not None:
-        return best[1], labels[best[2]], best[2].removeprefix("exported_")
+    known = [_RANKED[label] for label, text in labels.items() if label in _RANKED and text]
+    if known:
+        _, object_kind, label = min(known)
+        return object_kind, labels[label], label.removeprefix("exported_")
     # `job` is the scrape job on nearly every metric; only an alert about jobs means a Job by it.
     if "Job" in name and (found := _label(labels, "job")):
         return "Job", found, "job"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from cortexops.domain.errors import NotFound, PermanentError, TemporaryError
@@ -54,6 +55,7 @@ class _Cache(Generic[V]):
             self._entries.popitem(last=False)
 
 
+@lru_cache(_MOST)  # the same pods complain again and again
 def _family(resource: ResourceRef) -> str:
     """Pods of one ReplicaSet have one owner: a storm of them is one question."""
     revision = revision_of(resource.name) if resource.kind == "Pod" else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 from cortexops.domain.causes import Assignment, Surroundings, Trouble, assign
 from cortexops.domain.correlation import key_of
@@ -57,11 +58,12 @@ class Registry:
         """A workflow knows this trouble."""
         self._delivered[key] = time.monotonic()
 
-    def settled(self, key: str) -> None:
-        """One of its signals is dealt with."""
-        self._pending[key] -= 1
-        if self._pending[key] <= 0:
-            del self._pending[key]
+    def settled(self, numbers: Mapping[str, int]) -> None:
+        """So many signals of these keys are dealt with."""
+        for key, number in numbers.items():
+            self._pending[key] -= number
+            if self._pending[key] <= 0:
+                del self._pending[key]
 
     def resource(self, key: str) -> ResourceRef | None:
         """What the trouble of this key is about."""

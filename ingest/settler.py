@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -18,6 +18,8 @@ from cortexops.domain.causes import Assignment
 from cortexops.domain.correlation import (
     DUPLICATE,
     KEEPS_FAILING,
+    OPEN_INCIDENT,
+    RESOLVED_UNKNOWN,
     Fate,
     decide_group,
     fates_after_delivery,
@@ -39,7 +41,6 @@ from ingest.starter import Starter
 _AT_ONCE = 32  # deliveries to Temporal
 _LONGEST_PAUSE = 10.0  # seconds between tries while an engine is away
 _REMEMBERED = 50_000  # ids of signals, and pairs of absorbed and absorbing incidents
-_UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
 _LINKED: dict[LinkReason, Fate] = {
     reason: Fate(SignalFate.MERGED, FateReason(reason.value))
     for reason in LinkReason
@@ -213,12 +214,13 @@ class Settler:
                 elif ended or linked:  # news of an end never starts an incident
                     news = [sighting.text for sighting in fold(ended)]
                     running = await self._starter.add(bundle.key, news, linked)
-                    fate = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT) if running else _UNKNOWN
+                    fate = OPEN_INCIDENT if running else RESOLVED_UNKNOWN
                     bundle.fates = {**fates, **{sighting.id: fate for sighting in ended}}
                 # What has ended goes on in no other's place: its parts keep their own incidents.
                 for key, reason in bundle.absorbs.items() if running else ():
                     await self._starter.absorb(key, Absorption(into_key=bundle.key, reason=reason))
-                    _remember(self._absorbed, (key, bundle.key), None)
+                    self._absorbed[key, bundle.key] = None
+                    _forget(self._absorbed)
         except TemporaryError as error:
             self._postpone([bundle], error)
             return False
@@ -230,21 +232,22 @@ class Settler:
     def _finish(self, bundle: Bundle) -> None:
         """Every signal has its fate; of copies of one signal the first has it, the rest are duplicates."""
         assert bundle.fates is not None
-        moment = datetime.now(UTC)
+        fates, recent, moment = bundle.fates, self._recent, datetime.now(UTC)
         oldest = float("inf")
         seen: set[str] = set()
         answers: list[tuple[Taken, Fate]] = []
         for taken in bundle.taken:
             id_ = taken.sighting.id
-            fate = DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else bundle.fates[id_]
+            fate = DUPLICATE if id_ in seen or self._overtaken(id_, bundle) else fates[id_]
             seen.add(id_)
             if is_heard(fate):
                 oldest = min(oldest, taken.stored_at)
-                _remember(self._recent, id_, moment)
+                recent[id_] = moment
                 if taken.key != bundle.key and fate.fate is SignalFate.MERGED:
                     fate = _LINKED[bundle.reasons[id_]]
-            self._registry.settled(taken.key)
             answers.append((taken, fate))
+        _forget(recent)
+        self._registry.settled(Counter(taken.key for taken in bundle.taken))
         self._answer(answers, bundle.key)
         if oldest < float("inf"):
             CORRELATION_LATENCY.observe(max(0.0, time.time() - oldest))
@@ -287,11 +290,11 @@ class Settler:
             except TemporaryError as lost:
                 self._postpone([bundle], lost)
                 return
-            self._registry.settled(taken.key)
+            self._registry.settled({taken.key: 1})
             self._answer([(taken, KEEPS_FAILING)], bundle.key)
 
 
-def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:
-    kept[key] = value
-    if len(kept) > _REMEMBERED:
+def _forget(kept: OrderedDict[K, V]) -> None:
+    """The oldest beyond what is remembered."""
+    while len(kept) > _REMEMBERED:
         kept.popitem(last=False)

@@ -94,9 +94,18 @@ class Fate(NamedTuple):
     reason: FateReason
 
 
+NEW_INCIDENT = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
+OPEN_INCIDENT = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT)
+SAME_WINDOW = Fate(SignalFate.MERGED, FateReason.SAME_WINDOW)
+HANDED_OVER = Fate(SignalFate.MERGED, FateReason.HANDED_OVER)
+COOLED_DOWN = Fate(SignalFate.SUPPRESSED, FateReason.COOLDOWN)
+RESOLVED_UNKNOWN = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
 DUPLICATE = Fate(SignalFate.MERGED, FateReason.DUPLICATE)
 STREAM_LIMIT = Fate(SignalFate.DROPPED, FateReason.STREAM_LIMIT)
 KEEPS_FAILING = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
+
+
+_RESOLVED = SignalStatus.RESOLVED
 
 
 class GroupDecision(NamedTuple):
@@ -128,25 +137,25 @@ def decide_group(
     mended = ended is not None and ended.state is IncidentState.RESOLVED
     fates: dict[str, Fate] = {}
     deliver = False
-    for signal in sorted(signals, key=lambda signal: signal.status is SignalStatus.RESOLVED):
+    for signal in sorted(signals, key=lambda signal: signal.status is _RESOLVED):
         seen = known.get(signal.id)
         if signal.id in fates:
             continue
         if seen is not None and (open_incident or now < seen + cooldown):
             fates[signal.id] = DUPLICATE
         elif open_incident:
-            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.OPEN_INCIDENT)
+            fates[signal.id] = OPEN_INCIDENT
             deliver = True
-        elif signal.status is SignalStatus.RESOLVED and not deliver:
-            fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.RESOLVED_UNKNOWN)
+        elif signal.status is _RESOLVED and not deliver:
+            fates[signal.id] = RESOLVED_UNKNOWN
         elif deliver:
-            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.SAME_WINDOW)
+            fates[signal.id] = SAME_WINDOW
         elif resting and mended:
-            fates[signal.id] = Fate(SignalFate.SUPPRESSED, FateReason.COOLDOWN)
+            fates[signal.id] = COOLED_DOWN
         elif resting:
-            fates[signal.id] = Fate(SignalFate.MERGED, FateReason.HANDED_OVER)
+            fates[signal.id] = HANDED_OVER
         else:
-            fates[signal.id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
+            fates[signal.id] = NEW_INCIDENT
             deliver = True
     return GroupDecision(deliver, fates)
 
@@ -174,7 +183,7 @@ def fold(signals: list[R], most: int = MOST_DELIVERED) -> list[R]:
     return list({signal.id: signal for signal in signals if signal.id in kept}.values())
 
 
-_HEARD = frozenset({FateReason.NEW_INCIDENT, FateReason.OPEN_INCIDENT, FateReason.SAME_WINDOW})
+_HEARD = frozenset({NEW_INCIDENT.reason, OPEN_INCIDENT.reason, SAME_WINDOW.reason})
 
 
 def is_heard(fate: Fate) -> bool:
@@ -188,15 +197,8 @@ def fates_after_delivery(fates: dict[str, Fate], started: bool) -> dict[str, Fat
     The database lags a little behind. So what was to start may have joined, and what was to join may have
     started: then its first signal did.
     """
-    told: dict[str, Fate] = {}
-    first = started
-    for signal_id, fate in fates.items():
-        if not is_heard(fate):
-            told[signal_id] = fate
-        elif first:
-            told[signal_id] = Fate(SignalFate.STARTED, FateReason.NEW_INCIDENT)
-            first = False
-        else:
-            reason = FateReason.SAME_WINDOW if started else FateReason.OPEN_INCIDENT
-            told[signal_id] = Fate(SignalFate.MERGED, reason)
+    joined = SAME_WINDOW if started else OPEN_INCIDENT
+    told = {signal_id: joined if is_heard(fate) else fate for signal_id, fate in fates.items()}
+    if started and (first := next((id_ for id_, fate in fates.items() if is_heard(fate)), None)):
+        told[first] = NEW_INCIDENT
     return told

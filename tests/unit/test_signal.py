@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta, timezone
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from cortexops.domain.errors import InvalidInput
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import (
     Severity,
+    Signal,
     SignalStatus,
     SignalType,
     parse_signal,
+    sealed_signal,
     severity_from_word,
     signal_type,
 )
@@ -53,6 +58,46 @@ def test_a_claimed_id_is_replaced() -> None:
 def test_a_sealed_signal_survives_the_wire() -> None:
     original = signal(labels={"container": "app"})
     assert parse_signal(original.model_dump_json()) == original
+
+
+def sealed(**changes: Any) -> Signal:
+    fields: dict[str, Any] = {
+        "source": "test",
+        "name": "PodDown",
+        "resource": ResourceRef(cluster="c", kind="Pod", namespace="shop", name="api-1"),
+        "status": SignalStatus.FIRING,
+        "labels": {"container": "app"},
+        "started_at": START,
+    }
+    return sealed_signal(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"summary": "down", "ended_at": START, "drill": True}])
+def test_a_signal_built_without_the_model_is_the_one_that_the_model_makes(changes: dict[str, Any]) -> None:
+    built = sealed(**changes)
+    assert built == Signal.model_validate(built.model_dump(by_alias=True))
+    assert built.model_fields_set == set(Signal.model_fields)
+    assert parse_signal(built.model_dump_json()) == built
+    assert built.sealed() == built.model_copy()
+    assert hash(built.resource) == hash(built.model_copy(update={"name": "Other"}).resource)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "x" * 254},
+        {"summary": "x" * 2001},
+        {"source": "With Capitals"},
+        {"source": "line\n"},
+        {"resource": ResourceRef(cluster="c d", kind="Pod", namespace="shop", name="api-1")},
+        {"started_at": START.replace(tzinfo=None)},
+        {"ended_at": START.replace(tzinfo=None)},
+    ],
+)
+def test_what_the_model_would_refuse_is_not_built(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        sealed(**changes)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from tests.unit.sources import payloads
 from tests.unit.sources.payloads import FIRING, NOW, RESOLVED, parse
 
 KINDS = sorted(FIRING)
+EACH = settings(max_examples=settings().max_examples // 3)
+"""For what is tried with each of the kinds."""
 SHAPES = [*(make for make in FIRING.values()), *(make for make in RESOLVED.values())]
 SHAPES += [payloads.pagerduty_tutorial, payloads.pagerduty_event, payloads.subscription, payloads.alarm]
 
@@ -104,6 +106,7 @@ def check_signal(signal: Signal) -> None:
 def check(result: ParseResult) -> None:
     for signal in result.signals:
         check_signal(signal)
+        assert Signal.model_validate(signal.model_dump(by_alias=True)) == signal  # built without the model's check
     for refused in result.rejected:
         assert refused.field
         assert refused.message
@@ -127,6 +130,7 @@ def try_parse(source: str, payload: Any) -> ParseResult | None:
 
 @pytest.mark.parametrize("source", KINDS)
 @given(payload=anything)
+@EACH
 def test_arbitrary_json_is_accounted_for(source: str, payload: Any) -> None:
     result = try_parse(source, payload)
     if result is not None:
@@ -136,6 +140,7 @@ def test_arbitrary_json_is_accounted_for(source: str, payload: Any) -> None:
 
 @pytest.mark.parametrize("source", KINDS)
 @given(payload=mutated())
+@EACH
 def test_payloads_with_broken_parts_are_accounted_for(source: str, payload: Any) -> None:
     for body in (payload, [payload, payload]):
         result = try_parse(source, body)
@@ -153,7 +158,7 @@ def test_a_broken_payload_is_recognised_or_refused_and_never_more(payload: Any) 
 
 @pytest.mark.parametrize("source", KINDS)
 @given(bad=st.lists(mutated(), min_size=1, max_size=4), place=st.integers(0, 3))
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(EACH, suppress_health_check=[HealthCheck.too_slow])
 def test_a_bad_item_takes_no_neighbour_with_it(source: str, bad: list[Any], place: int) -> None:
     good = FIRING[source]()
     item = good["alerts"][0] if "alerts" in good else good
