@@ -7,6 +7,7 @@ and several watchers do no more than one: each message has a key that is queued 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from cortexops.telemetry import get_logger
 _log = get_logger(__name__)
 _MOST = 500
 _REMEMBERED = 5000
+_PATIENCE = 30.0
+"""Seconds without a look after which the watch is ill; longer when it looks more seldom."""
 
 
 class WatchedStore(Protocol):
@@ -48,6 +51,8 @@ def utc_now() -> datetime:
 class ApprovalWatch:
     """`start` it once. `every_seconds`: between two looks; `shares`: see `domain.reminders`."""
 
+    component = "approval_watch"
+
     def __init__(
         self,
         store: WatchedStore,
@@ -63,8 +68,10 @@ class ApprovalWatch:
         self._told: dict[str, None] = {}
         """Keys that were queued; the database sees to it that they are queued once, this saves asking it."""
         self._running: asyncio.Task[None] | None = None
+        self._looked = 0.0
 
     async def start(self) -> None:
+        self._looked = time.monotonic()
         self._running = asyncio.create_task(self._run(), name="approval-watch")
 
     async def stop(self) -> None:
@@ -75,13 +82,19 @@ class ApprovalWatch:
 
     def health(self) -> str | None:
         """What is wrong, or None."""
-        ended = self._running is not None and self._running.done()
-        return "nobody watches the approvals" if ended else None
+        if self._running is None:
+            return None
+        if self._running.done():
+            return "nobody watches the approvals"
+        since = time.monotonic() - self._looked
+        late = since > max(_PATIENCE, 3 * self._every)
+        return f"approvals were not looked at for {since:.0f} s: nobody is reminded" if late else None
 
     async def _run(self) -> None:
         while True:
             try:
                 await self.look()
+                self._looked = time.monotonic()
             except TemporaryError as error:
                 _log.warning("approvals are not watched", problem=str(error))
             except CortexError as error:
@@ -139,6 +152,7 @@ class ApprovalWatch:
             title=incident.title,
             severity=incident.severity,
             state=incident.state,
+            reason=incident.reason,
             text=text,
             approval=request,
             votes=tuple(record.votes),

@@ -21,7 +21,7 @@ from console.reading import (
     timeline,
 )
 from cortexops.adapters.held import went_into
-from cortexops.domain.approval import ApprovalState, Decision, Person
+from cortexops.domain.approval import LONGEST_REASON, ApprovalState, Decision, Person, checked_reason
 from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.errors import NotFound
 from cortexops.domain.incident import Incident, IncidentState
@@ -38,10 +38,10 @@ Most = Annotated[int, Query(ge=1, le=500, alias="limit")]
 
 
 class VoteBody(BaseModel):
-    """Why, and which diff was looked at. Who votes is told by the token alone."""
+    """Why (needed to deny and to take over), and which diff was looked at. Who votes is told by the token alone."""
 
     model_config = ConfigDict(extra="forbid")
-    reason: str = Field("", max_length=1000)
+    reason: str = Field("", max_length=LONGEST_REASON, description="why; needed to deny and to take over")
     digest: str = Field(min_length=1, max_length=128, description="digest of the approval that you looked at")
 
 
@@ -138,26 +138,27 @@ async def approval(request: Request, approval_id: str) -> dict[str, Any]:
 
 @router.post("/approvals/{approval_id}/approve", tags=["approvals"])
 async def approve(request: Request, approval_id: str, body: VoteBody) -> dict[str, Any]:
-    """Approve exactly the change with this digest."""
+    """Approve exactly the change with this digest. `outcome` is `already_voted` for an answer that stands already."""
     return await _vote(request, approval_id, Decision.APPROVE, body)
 
 
 @router.post("/approvals/{approval_id}/deny", tags=["approvals"])
 async def deny(request: Request, approval_id: str, body: VoteBody) -> dict[str, Any]:
-    """Nothing is done; the incident ends as DENIED."""
+    """Nothing is done; the incident ends as DENIED. Needs a `reason`."""
     return await _vote(request, approval_id, Decision.DENY, body)
 
 
 @router.post("/approvals/{approval_id}/take-over", tags=["approvals"])
 async def take_over(request: Request, approval_id: str, body: VoteBody) -> dict[str, Any]:
-    """Nothing is done; you investigate by hand."""
+    """Nothing is done; you investigate by hand. Needs a `reason`."""
     return await _vote(request, approval_id, Decision.TAKE_OVER, body)
 
 
 async def _vote(request: Request, approval_id: str, decision: Decision, body: VoteBody) -> dict[str, Any]:
     desk = desk_of(request)
     person = desk.gate.actor(request)
-    result = await desk.votes.cast(approval_id, person, decision, body.reason, body.digest)
+    reason = checked_reason(decision, body.reason)
+    result = await desk.votes.cast(approval_id, person, decision, reason, body.digest)
     return {**result.model_dump(mode="json"), "decision": decision, "person": person.id}
 
 

@@ -18,14 +18,14 @@ from console.reading import (
     dossier,
     effective_state,
     evidence_rows,
-    other_hypotheses,
     pending,
     runbook_of,
     timeline,
 )
 from console.rendering import offset, render
+from console.telling import OUTCOMES, considered, decisions, folded, told
 from cortexops.adapters.held import went_into
-from cortexops.domain.approval import ApprovalState, Decision
+from cortexops.domain.approval import ApprovalState, Decision, VoteOutcome, checked_reason
 from cortexops.domain.diagnosis import Category
 from cortexops.domain.errors import Forbidden, InvalidInput
 from cortexops.domain.feedback import Rating, standing
@@ -42,6 +42,7 @@ _NOTICES = {
     "approve": "Your approval is counted.",
     "deny": "Denied. Nothing is done.",
     "take_over": "It is yours now. Nothing is done automatically.",
+    "already_voted": "You have given this answer already. It counts once.",
     **FEEDBACK_NOTICES,
 }
 
@@ -87,7 +88,13 @@ async def incident_page(request: Request, incident_id: str, done: str = "") -> R
 
 
 async def _incident_page(
-    request: Request, incident_id: str, *, notice: str = "", problem: str = "", reason: str = ""
+    request: Request,
+    incident_id: str,
+    *,
+    notice: str = "",
+    problem: str = "",
+    reason: str = "",
+    reason_problem: str = "",
 ) -> Response:
     desk = desk_of(request)
     known = await dossier(desk.store, incident_id)
@@ -104,9 +111,15 @@ async def _incident_page(
             "into": await went_into(desk.store, known.incident),
             "diagnosis": diagnosis,
             "cause": diagnosis.cause if diagnosis else None,
-            "others": other_hypotheses(diagnosis),
+            "others": considered(diagnosis),
+            "symptoms": folded(diagnosis),
+            "told": told(diagnosis),
+            "decisions": decisions(known.events),
+            "trail": await desk.store.verify(chain=incident_id),
             "wording": CONFIDENCE_WORDS[diagnosis.verdict] if diagnosis else "",
             "evidence": evidence_rows(diagnosis),
+            "cited_ids": {fact.id for fact in diagnosis.evidence} if diagnosis else set(),
+            "outcomes": OUTCOMES,
             "words": standing(await desk.store.feedback(incident_id=incident_id)),
             "ratings": list(Rating),
             "categories": [c for c in Category if c is not Category.UNKNOWN],
@@ -122,9 +135,10 @@ async def _incident_page(
             "notice": notice,
             "problem": problem,
             "reason": reason,
+            "reason_problem": reason_problem,
             "temporal_url": _temporal_link(desk.settings.temporal.ui_url, known.incident.key),
         },
-        status=409 if problem else 200,
+        status=409 if problem else 422 if reason_problem else 200,
     )
 
 
@@ -140,7 +154,7 @@ async def vote(
     decision: str,
     digest: Annotated[str, Form(max_length=128)],
     csrf: Annotated[str, Form(max_length=128)] = "",
-    reason: Annotated[str, Form(max_length=1000)] = "",
+    reason: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
     """One of the three buttons."""
     desk = desk_of(request)
@@ -150,12 +164,19 @@ async def vote(
     person = desk.gate.actor(request, csrf=csrf)
     record = await desk.store.approval(approval_id)
     try:
-        await desk.votes.cast(approval_id, person, chosen, reason.strip(), digest)
+        result = await desk.votes.cast(approval_id, person, chosen, checked_reason(chosen, reason), digest)
+    except InvalidInput as wrong:
+        if record is None or wrong.field != "reason":
+            raise
+        return await _incident_page(
+            request, record.request.incident_id, reason=reason, reason_problem=str(wrong)
+        )
     except VoteNotCounted as refused:
         if record is None:
             raise
         return await _incident_page(request, record.request.incident_id, problem=str(refused), reason=reason)
-    where = f"/incidents/{record.request.incident_id}?done={chosen.value}" if record else "/approvals"
+    done = chosen.value if result.outcome is VoteOutcome.COUNTED else result.outcome.value
+    where = f"/incidents/{record.request.incident_id}?done={done}" if record else "/approvals"
     return RedirectResponse(where, 303)
 
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from console.rendering import masked, offset
 from cortexops.domain.approval import ApprovalState
 from cortexops.domain.audit import AuditEvent
-from cortexops.domain.diagnosis import Diagnosis, Hypothesis, Verdict
+from cortexops.domain.diagnosis import Diagnosis, Verdict
 from cortexops.domain.errors import NotFound
 from cortexops.domain.ids import approval_id, postmortem_id
 from cortexops.domain.incident import MAX_ATTEMPTS, Incident
@@ -153,10 +153,6 @@ def runbook_of(known: Dossier) -> RunbookRun | None:
     """The runbook's steps, those that are actions with what became of them."""
     run = known.diagnosis.runbook if known.diagnosis else None
     return with_outcomes(run, known.ledger, ended=known.incident.state.final) if run else None
-
-
-def other_hypotheses(diagnosis: Diagnosis | None) -> list[Hypothesis]:
-    return list(diagnosis.hypotheses[1:4]) if diagnosis else []
 
 
 def approval_json(record: ApprovalRecord, now: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cortexops import __version__
 from cortexops.domain.change import Change, DiffLine
 from cortexops.domain.outgoing import WITHHELD, Destination, Withheld, outgoing
 from cortexops.domain.redaction import BY_NAME, secret_name
+from cortexops.domain.untrusted import seen
 from cortexops.metrics import count_masked
 
 FOLDER = Path(__file__).parent
@@ -60,6 +61,11 @@ def masked(text: str) -> str:
         return WITHHELD
 
 
+def plain(text: str) -> str:
+    """A model's words: masked, and with everything that a reader would not see written out."""
+    return seen(masked(text))
+
+
 def masked_value(text: str, path: str) -> str:
     """A field's value; under a name that means a secret it is masked whole."""
     return BY_NAME if text and secret_name(path.rpartition("/")[2]) else masked(text)
@@ -91,7 +97,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(duration=duration, clock=clock_text, words=words, masked=masked)
-    made.filters.update(masked_value=masked_value, edited=edited)
+    made.filters.update(masked_value=masked_value, edited=edited, plain=plain)
     made.globals["version"] = __version__
     return made
 

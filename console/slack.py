@@ -23,8 +23,16 @@ from console.slack_guard import SlackGuard
 from console.slack_modal import Asked, form, read_button, read_form, reason_missing, told
 from cortexops.adapters.judging import Judging
 from cortexops.adapters.refusals import Refusals, RequestRefusal
-from cortexops.domain.approval import Decision, Person, Vote, VoteRefusal, foresee
-from cortexops.domain.errors import CortexError
+from cortexops.domain.approval import (
+    Decision,
+    Person,
+    Vote,
+    VoteOutcome,
+    VoteRefusal,
+    checked_reason,
+    foresee,
+)
+from cortexops.domain.errors import CortexError, InvalidInput
 from cortexops.domain.feedback import Rating
 from cortexops.domain.people import REFUSAL_TEXTS, VoteNotCounted
 from cortexops.telemetry import get_logger
@@ -135,7 +143,9 @@ class Buttons:
         if asked.user != user:
             await self._refusals.request(channel, RequestRefusal.NOT_THE_OPENER, actor=f"slack:{user}")
             return told("This form was opened by somebody else. Nothing was counted.")
-        if asked.needs_reason and not reason:
+        try:
+            reason = checked_reason(asked.decision, reason)
+        except InvalidInput:
             return reason_missing()
         task = await self._start(self._vote(asked, reason, channel))
         if task.done():
@@ -161,8 +171,14 @@ class Buttons:
         except CortexError as error:
             _log.warning("a vote from Slack failed", approval_id=asked.approval, error=str(error))
             return f"Your vote on {asked.approval} is not confirmed: {error}"
+        said = asked.decision.value.replace("_", " ")
+        if done.outcome is VoteOutcome.ALREADY_VOTED:
+            return (
+                f"You have answered {asked.approval} already: {said}. It counts once. "
+                f"It stands at {done.state.value}, {done.approvals} of {done.quorum} approvals."
+            )
         return (
-            f"Your vote on {asked.approval} counts: {asked.decision.value.replace('_', ' ')}. "
+            f"Your vote on {asked.approval} counts: {said}. "
             f"It stands at {done.state.value}, {done.approvals} of {done.quorum} approvals."
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import OrderedDict
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,11 +12,14 @@ from slack_sdk.signature import Clock, SignatureVerifier
 
 from console.desk import Desk
 from cortexops.adapters.refusals import Refusals, RequestRefusal
-from cortexops.domain.errors import Forbidden, InvalidInput
+from cortexops.domain.errors import Forbidden, InvalidInput, TemporaryError
 
 WINDOW = 300.0
 """Seconds that a signed request is worth something, before and after."""
-_MOST = 10_000
+_KEPT = 2 * WINDOW + 60
+"""Seconds that a taken request is remembered: a timestamp may lie as far ahead as it may lie behind."""
+_PATIENCE = 2.5
+"""Seconds to wait for the database, which knows what other consoles have taken; Slack waits for three."""
 _TEXTS = {
     RequestRefusal.NOT_CONFIGURED: "Slack is not configured: set slack.signing_secret.",
     RequestRefusal.FORGED: "The request is not signed by Slack, or older than five minutes.",
@@ -34,23 +38,6 @@ class RequestRefused(Forbidden):
         self.refusal = refusal
 
 
-class Seen:
-    """What was received within the window, so that it is taken once. The oldest go when it is full."""
-
-    def __init__(self, most: int = _MOST) -> None:
-        self._until: OrderedDict[str, float] = OrderedDict()
-        self._most = most
-
-    def again(self, mark: str, now: float) -> bool:
-        """Whether this came before; from now on it has."""
-        while self._until and (next(iter(self._until.values())) <= now or len(self._until) > self._most):
-            self._until.popitem(last=False)
-        if mark in self._until:
-            return True
-        self._until[mark] = now + 2 * WINDOW  # a timestamp may lie as far ahead as it may lie behind
-        return False
-
-
 class _DeskClock(Clock):
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -65,13 +52,16 @@ class SlackGuard:
     def __init__(self, desk: Desk, refusals: Refusals) -> None:
         self._desk = desk
         self._refusals = refusals
-        self._signatures = Seen()
-        self._envelopes = Seen()
 
     async def open(self, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        """The payload of a signed HTTP request. Raises `RequestRefused`, `InvalidInput`."""
+        """The payload of a signed HTTP request that no console has taken yet.
+
+        Raises `RequestRefused`, `InvalidInput`; `TemporaryError` while it cannot be known whether another
+        console took it: then it is not taken here.
+        """
         try:
-            self._verify(body, headers)
+            if not await self._first(f"slack-signature:{self._verify(body, headers)}"):
+                raise RequestRefused(RequestRefusal.REPLAYED)
             payload = _payload(body)
             self._ours(payload)
         except RequestRefused as refused:
@@ -85,9 +75,10 @@ class SlackGuard:
     async def admit(self, envelope_id: str, payload: dict[str, Any]) -> bool:
         """Whether to handle what came over the socket, whose other end proved itself by our token.
 
-        False for an envelope that was delivered before. Raises `RequestRefused`.
+        False for an envelope that was delivered before, here or elsewhere. Raises `RequestRefused`;
+        `TemporaryError` while that cannot be known.
         """
-        if self._envelopes.again(envelope_id, self._desk.clock().timestamp()):
+        if not await self._first(f"slack-envelope:{envelope_id}"):
             await self._refusals.request("slack_socket", RequestRefusal.REPLAYED)
             return False
         try:
@@ -97,7 +88,18 @@ class SlackGuard:
             raise
         return True
 
-    def _verify(self, body: bytes, headers: dict[str, str]) -> None:
+    async def _first(self, mark: str) -> bool:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._desk.store.first_time(mark, keep_seconds=_KEPT)
+        except TimeoutError:
+            raise TemporaryError(
+                "It cannot be told whether this request was received before. Nothing was counted.",
+                delay=timedelta(seconds=5),
+            ) from None
+
+    def _verify(self, body: bytes, headers: dict[str, str]) -> str:
+        """The signature, which Slack made just now. Raises `RequestRefused`."""
         secret = self._desk.settings.slack.signing_secret
         if secret is None or not secret.get_secret_value().strip():
             raise RequestRefused(RequestRefusal.NOT_CONFIGURED)
@@ -112,8 +114,7 @@ class SlackGuard:
             stamp = small.get("x-slack-request-timestamp", "")
             stale = stamp.isascii() and stamp.isdigit() and abs(now - int(stamp)) > WINDOW
             raise RequestRefused(RequestRefusal.STALE if stale else RequestRefusal.FORGED)
-        if self._signatures.again(small["x-slack-signature"], now):
-            raise RequestRefused(RequestRefusal.REPLAYED)
+        return small["x-slack-signature"]
 
     def _ours(self, payload: dict[str, Any]) -> None:
         settings = self._desk.settings.slack

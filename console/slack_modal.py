@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from console.rendering import masked, masked_value
-from cortexops.domain.approval import ApprovalRequest, Decision
+from cortexops.domain.approval import ApprovalRequest, Decision, needs_reason
 from cortexops.domain.change import DiffLine
 from cortexops.domain.narrative import diff_text
 from cortexops.domain.resource import Frozen
@@ -44,7 +44,7 @@ class Asked(Frozen):
 
     @property
     def needs_reason(self) -> bool:
-        return self.decision is not Decision.APPROVE
+        return needs_reason(self.decision)
 
 
 def read_button(value: str) -> tuple[str, str] | None:

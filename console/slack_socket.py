@@ -21,6 +21,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from console.slack import Buttons
 from console.slack_guard import RequestRefused
+from cortexops.domain.errors import CortexError
 from cortexops.metrics import UNHEALTHY
 from cortexops.settings import SlackSettings
 from cortexops.telemetry import get_logger
@@ -32,6 +33,8 @@ _PATIENCE = 30.0
 
 class SlackSocket:
     """`start` it once; it stays connected until `stop`. `ping_seconds`: how often the line is tried."""
+
+    component = "slack_socket"
 
     def __init__(
         self,
@@ -61,6 +64,10 @@ class SlackSocket:
 
     def health(self) -> str | None:
         """What is wrong, or None."""
+        if self._running is None:
+            return None
+        if self._running.done():
+            return "nobody holds Slack's socket"
         away = time.monotonic() - self._well
         return f"Slack's socket is not connected for {away:.0f} s" if away > self._patience else None
 
@@ -81,7 +88,7 @@ class SlackSocket:
             while time.monotonic() - lost < self._patience:
                 if await client.is_connected():
                     lost = self._well = time.monotonic()
-                UNHEALTHY.labels(component="slack_socket").set(self.health() is not None)
+                UNHEALTHY.labels(component=self.component).set(self.health() is not None)
                 await asyncio.sleep(min(1.0, self._ping))
         finally:
             connecting.cancel()
@@ -108,6 +115,9 @@ class SlackSocket:
                     answer = await self._buttons.handle(request.payload, "slack_socket")
             except RequestRefused as refused:
                 _log.warning("a payload of Slack's socket was refused", reason=refused.refusal.value)
+            except CortexError as error:  # not acknowledged: Slack tells the person that it did not work
+                _log.warning("a payload of Slack's socket was not taken", problem=str(error))
+                return
         response = SocketModeResponse(
             request.envelope_id, answer if request.accepts_response_payload else None
         )

@@ -21,9 +21,9 @@ from cortexops.cli.common import (
     whoami,
 )
 
-LONGEST_REASON = 1000
 app = typer.Typer(no_args_is_help=True, help="List, approve and deny.")
 ReasonOption = Annotated[str, typer.Option("--reason", help="why; it is written into the audit trail")]
+NeededReason = Annotated[str, typer.Option("--reason", help="why; needed, the audit trail keeps it")]
 DigestOption = Annotated[
     str, typer.Option("--digest", help="the change that you looked at; any other one is refused")
 ]
@@ -84,7 +84,7 @@ def approve(
 @app.command()
 def deny(
     approval_id: str,
-    reason: ReasonOption = "",
+    reason: NeededReason,
     digest: DigestOption = "",
     yes: YesOption = False,
     output: OutputOption = Output.TEXT,
@@ -96,7 +96,7 @@ def deny(
 @app.command("take-over")
 def take_over(
     approval_id: str,
-    reason: ReasonOption = "",
+    reason: NeededReason,
     digest: DigestOption = "",
     yes: YesOption = False,
     output: OutputOption = Output.TEXT,
@@ -127,13 +127,15 @@ def _vote(approval_id: str, answer: str, reason: str, digest: str, yes: bool, ou
     from cortexops.adapters import temporal
     from cortexops.adapters.refusals import Refusals, RequestRefusal
     from cortexops.adapters.votes import VoteBox
-    from cortexops.domain.approval import Decision
+    from cortexops.domain.approval import Decision, VoteOutcome, checked_reason
     from cortexops.domain.errors import InvalidInput
     from cortexops.domain.narrative import approval_text
 
     decision = Decision(answer)
-    if len(reason) > LONGEST_REASON:
-        fail(f"--reason: {LONGEST_REASON} characters at most", USAGE)
+    try:
+        reason = checked_reason(decision, reason)
+    except InvalidInput as wrong:
+        fail(f"--{wrong}", USAGE)
 
     async def work() -> Any:
         configured = settings()
@@ -152,8 +154,12 @@ def _vote(approval_id: str, answer: str, reason: str, digest: str, yes: bool, ou
             return await votes.cast(approval_id, person, decision, reason, looked_at)
 
     result = run(work())
+    repeated = result.outcome is VoteOutcome.ALREADY_VOTED
     emit(
         output,
         result.model_dump(mode="json"),
-        lambda: say(f"{result.approval_id}: {result.state} ({result.approvals}/{result.quorum} approvals)"),
+        lambda: say(
+            f"{result.approval_id}: {result.state} ({result.approvals}/{result.quorum} approvals)"
+            + (", already voted: you gave this answer before, it counts once" * repeated)
+        ),
     )

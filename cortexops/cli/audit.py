@@ -6,12 +6,11 @@ import getpass
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cortexops.cli.common import FINDING, USAGE, Output, OutputOption, emit, fail, open_store, run, settings
-from cortexops.domain.audit_export import ExportFormat
 
 if TYPE_CHECKING:
     from cortexops.adapters.postgres.audit_archive import Written
@@ -97,7 +96,7 @@ def anchor(
 def export(
     after: Annotated[int, typer.Option(help="cursor: only events recorded after it", min=0)] = 0,
     most: Annotated[int | None, typer.Option(help="at most so many; without --follow 10000", min=1)] = None,
-    format: Annotated[ExportFormat, typer.Option(help="NDJSON, or CEF for a SIEM")] = ExportFormat.NDJSON,
+    format: Annotated[Literal["ndjson", "cef"], typer.Option(help="NDJSON, or CEF for a SIEM")] = "ndjson",
     follow: Annotated[bool, typer.Option("--follow", help="go on with new events until Ctrl-C")] = False,
     state: Annotated[
         Path | None, typer.Option(help="file that keeps the cursor, to go on after a restart")
@@ -107,9 +106,9 @@ def export(
     import asyncio
 
     import cortexops
-    from cortexops.domain.audit_export import export_line
+    from cortexops.domain.audit_export import ExportFormat, export_line
 
-    begin = max(after, _kept(state))
+    begin, chosen = max(after, _kept(state)), ExportFormat(format)
     limit = most if most is not None or follow else 10_000
 
     async def work() -> None:
@@ -119,7 +118,7 @@ def export(
                 asked = _PAGE if left is None else min(_PAGE, left)
                 count = 0
                 async for cursor, event in store.export(after=last, most=asked):
-                    sys.stdout.write(export_line(cursor, event, format, version=cortexops.__version__) + "\n")
+                    sys.stdout.write(export_line(cursor, event, chosen, version=cortexops.__version__) + "\n")
                     last, count = cursor, count + 1
                 sys.stdout.flush()
                 _keep(state, last)

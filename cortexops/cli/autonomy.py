@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cortexops.cli.common import Output, OutputOption, emit, open_store, run, settings, table
 from cortexops.cli.policy import since_time
-from cortexops.domain.autonomy import Level
 from cortexops.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -104,7 +103,10 @@ def explain(
 
 @app.command("set")
 def set_(
-    level: Annotated[Level, typer.Argument(help="observe, suggest, approve or auto")],
+    level: Annotated[
+        Literal["observe", "suggest", "approve", "auto"],
+        typer.Argument(help="observe, suggest, approve or auto"),
+    ],
     reason: Annotated[str, typer.Option(help="why; it is written into the audit trail")],
     days: Annotated[float, typer.Option(help="for so many days, 90 at most", min=0.01, max=90)] = 7,
     cluster: Annotated[str, typer.Option(help="only in this cluster")] = "",
@@ -118,11 +120,12 @@ def set_(
     async def work() -> Override:
         from cortexops.adapters.controls import Controls
         from cortexops.cli.reprocess import actor
+        from cortexops.domain.autonomy import Level
 
         now = datetime.now(UTC)
         async with open_store() as store:
             return await Controls(store).set_level(
-                level,
+                Level(level),
                 reason,
                 actor(settings()),
                 now,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -53,6 +52,8 @@ def settings() -> Settings:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run it; our own errors become a sentence on stderr and an exit code."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except InvalidInput as error:
@@ -79,6 +80,13 @@ def say(text: str, *, err: bool = False) -> None:
     from cortexops.domain.untrusted import seen
 
     typer.echo(seen(text), err=err)
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey (`cortexops.domain.parked`)."""
+    from cortexops.domain import parked
+
+    return parked.printable(text)
 
 
 def emit(output: Output, data: Any, text: Callable[[], None]) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cortexops.cli.common import FINDING, Output, OutputOption, emit, found, open_store, run, say, table
-from cortexops.domain.incident import Incident
-from cortexops.domain.parked import printable
-from cortexops.domain.runbook_outcome import with_outcomes
-from cortexops.domain.runbook_words import headline, report_of
-from cortexops.domain.runbook_words import lines as runbook_lines
+from cortexops.cli.common import (
+    FINDING,
+    Output,
+    OutputOption,
+    emit,
+    found,
+    open_store,
+    printable,
+    run,
+    say,
+    table,
+)
+
+if TYPE_CHECKING:
+    from cortexops.domain.incident import Incident
 
 app = typer.Typer(no_args_is_help=True, help="List and show incidents.")
 
@@ -85,6 +94,8 @@ def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
     """One incident: state, cause, evidence, what was changed, and how it ended."""
 
     from cortexops.adapters.held import went_into
+    from cortexops.domain.runbook_outcome import with_outcomes
+    from cortexops.domain.runbook_words import headline, lines, report_of
 
     async def work() -> tuple[Incident, Any, list[Any], list[Any], str]:
         async with open_store() as store:
@@ -116,7 +127,7 @@ def show(incident_id: str, output: OutputOption = Output.TEXT) -> None:
         told = report_of(used)
         if told is not None:
             say(printable(f"\n{headline(told)}"))
-            for line in runbook_lines(told):
+            for line in lines(told):
                 say(printable(f"  {line}"))
         for row in ledger:
             say(f"\n{row.action}: {row.state} ({row.detail})")

@@ -28,7 +28,6 @@ app = typer.Typer(
 )
 _DEFAULT_URL = "http://127.0.0.1:8090"
 _TIMEOUT = 15.0
-_LONGEST_REASON = 1000
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="why; it is written into the audit trail")]
 NeededReason = Annotated[str, typer.Option("--reason", "-r", help="why; needed, the audit trail keeps it")]
 DigestOption = Annotated[
@@ -185,19 +184,24 @@ def take_over(
 
 
 def _answer(approval_id: str, answer: str, reason: str, digest: str, yes: bool, output: Output) -> None:
-    if answer != "approve" and not reason.strip():
-        fail("--reason: must say why", USAGE)
-    if len(reason) > _LONGEST_REASON:
-        fail(f"--reason: {_LONGEST_REASON} characters at most", USAGE)
+    from cortexops.domain.approval import Decision, checked_reason
+    from cortexops.domain.errors import InvalidInput
+
+    try:
+        reason = checked_reason(Decision(answer.replace("-", "_")), reason)
+    except InvalidInput as wrong:
+        fail(f"--{wrong}", USAGE)
     where = f"/approvals/{quote(approval_id, safe='')}"
     asked = call("GET", where)
     if not yes:
         say(_text(asked), err=True)
         typer.confirm(f"{answer}?", abort=True, err=True)
     done = call("POST", f"{where}/{answer}", {"reason": reason, "digest": digest or asked["digest"]})
+    repeated = done.get("outcome") == "already_voted"
     line = (
         f"{done['approval_id']}: {done['state']} ({done['approvals']}/{done['quorum']} approvals), "
         f"answered as {done['person']}"
+        + (", already voted: you gave this answer before, it counts once" * repeated)
     )
     emit(output, done, lambda: say(line))
 

@@ -51,16 +51,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
     """Durable incident response for Kubernetes."""
+    if context.obj is not None:
+        context.obj()
 
 
-def main() -> None:
-    """The console script. Logs go to stderr, so that what a command prints can be read by programs."""
+def _log_to_stderr() -> None:
+    """So that what a command prints can be read by programs."""
     from cortexops.telemetry import configure_logging
 
     configure_logging("error", "console")
-    app()
+
+
+def main() -> None:
+    """The console script. What a command needs is loaded when it runs: help is there at once."""
+    app(obj=_log_to_stderr)

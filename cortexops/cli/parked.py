@@ -17,14 +17,15 @@ from cortexops.cli.common import (
     fail,
     found,
     open_store,
+    printable,
     run,
     settings,
     table,
 )
-from cortexops.domain.parked import Parked, ReplayResult, printable, shown
 
 if TYPE_CHECKING:
     from cortexops.adapters.nats.parking import Parking
+    from cortexops.domain.parked import Parked, ReplayResult
 
 app = typer.Typer(no_args_is_help=True, help="Look at parked messages, replay or drop them.")
 
@@ -42,6 +43,12 @@ async def _open_parking() -> AsyncIterator[Parking]:
         yield parking
 
 
+def _shown(content: bytes) -> str:
+    from cortexops.domain.parked import shown
+
+    return shown(content)
+
+
 def _row(message: Parked) -> dict[str, Any]:
     return {
         "sequence": message.sequence,
@@ -49,7 +56,7 @@ def _row(message: Parked) -> dict[str, Any]:
         "reason": printable(message.reason),
         "size": message.size,
         "cut": message.cut,
-        "detail": shown(message.detail.encode()),
+        "detail": _shown(message.detail.encode()),
         "parked_at": message.at.isoformat(),
     }
 
@@ -102,7 +109,7 @@ def show(sequence: Annotated[int, typer.Argument(min=1)], output: OutputOption =
             return found(await parking.message(sequence), f"parked message {sequence}")
 
     message = run(work())
-    data = {**_row(message), "sha256": message.digest, "body": shown(message.body)}
+    data = {**_row(message), "sha256": message.digest, "body": _shown(message.body)}
 
     def text() -> None:
         for name in ("sequence", "source", "reason", "size", "detail", "parked_at", "sha256"):
@@ -165,11 +172,13 @@ def replay(
 
 
 def _told(result: ReplayResult) -> dict[str, Any]:
-    problems = [shown(problem.encode()) for problem in result.problems]
+    problems = [_shown(problem.encode()) for problem in result.problems]
     return {**result._asdict(), "problems": problems}
 
 
 def _absent(sequence: int) -> dict[str, Any]:
+    from cortexops.domain.parked import ReplayResult
+
     return ReplayResult(sequence, 0, 0, False, ("sequence: there is no such message",))._asdict()
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cortexops.cli.common import FINDING, Output, OutputOption, emit, fail, settings, table
+from cortexops.cli.common import FINDING, Output, OutputOption, emit, fail, printable, settings, table
 from cortexops.domain.errors import CortexError, InvalidInput
-from cortexops.domain.parked import printable
 
 if TYPE_CHECKING:
     from cortexops.domain.runbook import Problem, Runbook

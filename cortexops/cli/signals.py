@@ -6,8 +6,7 @@ from typing import Any
 
 import typer
 
-from cortexops.cli.common import Output, OutputOption, emit, run
-from cortexops.domain.parked import printable
+from cortexops.cli.common import Output, OutputOption, emit, printable, run
 
 app = typer.Typer(no_args_is_help=True, help="Explain signals.")
 

@@ -7,17 +7,15 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from cortexops.cli.common import Output, OutputOption, emit, open_store, run, settings, table
+from cortexops.cli.common import Output, OutputOption, emit, open_store, printable, run, settings, table
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.parked import printable
-from cortexops.domain.silence import Matcher, Silence, SilenceKind, Weekly, shown
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
     from cortexops.adapters.held import Lifted
+    from cortexops.domain.silence import Silence, Weekly
 
 app = typer.Typer(no_args_is_help=True, help="Hold automation and notices: list, add, lift.")
 
@@ -36,6 +34,8 @@ def parse_weekly(text: str, zone: str) -> Weekly | None:
     match = _WEEKLY.fullmatch(text.strip().lower())
     if match is None or match[1] not in DAYS:
         raise InvalidInput("--weekly", "must be DAY@HH:MM+MINUTESm, for example mon@22:00+90m")
+    from cortexops.domain.silence import Weekly
+
     try:
         start = time(int(match[2]), int(match[3]))
         return Weekly(day=DAYS.index(match[1]), start=start, minutes=int(match[4]), zone=zone or "UTC")
@@ -83,6 +83,7 @@ def list_(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Silences and maintenance windows, newest first."""
+    from cortexops.domain.silence import shown
 
     async def work() -> list[Silence]:
         async with open_store() as store:
@@ -126,8 +127,11 @@ def add(
     """Hold what matches all that is given: incidents are opened and shown, nothing is done or sent."""
 
     async def work() -> Silence:
+        from pydantic import ValidationError
+
         from cortexops.adapters.held import Silencing, new_id
         from cortexops.cli.reprocess import actor
+        from cortexops.domain.silence import Matcher, Silence, SilenceKind
 
         now = datetime.now(UTC)
         configured = settings()

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from tests.console.conftest import migrated, store
+from tests.console.conftest import database, migrated, store
 from tests.console.real_workflow import connected
 from tests.support.engines import RunningEngines
 from tests.support.slack import FakeSlack, fake_slack
 
-__all__ = ["migrated", "store"]
+__all__ = ["database", "migrated", "store"]
 
 
 @pytest.fixture

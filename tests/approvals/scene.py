@@ -121,7 +121,7 @@ class Scene:
         async with self.client(authorization=f"Bearer {TOKENS[who]}") as client:
             body = {"reason": "by rest", "digest": digest}
             answer = await client.post(f"/api/v1/approvals/{approval}/{decision}", json=body)
-        return "counted" if answer.status_code == 200 else str(answer.json()["error"])
+        return str(answer.json()["outcome" if answer.status_code == 200 else "error"])
 
     async def _by_cli(self, _: str, who: str, decision: str, digest: str, approval: str) -> str:
         arguments = ["approvals", decision, approval, "--yes", "--reason", "by cli", "--digest", digest]
@@ -132,7 +132,9 @@ class Scene:
         )  # fmt: skip
         out, err = await process.communicate()
         assert b"Traceback" not in err, err.decode()
-        return "counted" if process.returncode == 0 else (err or out).decode()
+        if process.returncode != 0:
+            return (err or out).decode()
+        return "already_voted" if b"already voted" in out else "counted"
 
     async def refusals(self) -> list[tuple[str, str, str]]:
         """(who, by which means, why) of the refused votes in the audit trail."""

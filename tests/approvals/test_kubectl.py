@@ -104,6 +104,18 @@ async def test_deny_and_take_over_need_a_reason(
     ]
 
 
+async def test_the_same_answer_again_is_told_and_is_no_failure(
+    world: World, url: str, tmp_path: Path
+) -> None:
+    incident = await open_case(world.store, request={"quorum": 2})
+    ana = Terminal(tmp_path, url, ANA_TOKEN)
+    first = await ana.run("approve", f"{incident.id}-approval-1", "-y")
+    again = await ana.run("approve", f"{incident.id}-approval-1", "-y")
+    assert "already voted" not in first
+    assert "pending (1/2 approvals), answered as ana, already voted" in again
+    assert len(world.votes.counted) == 1
+
+
 async def test_what_may_not_count_does_not_and_says_why(world: World, url: str, tmp_path: Path) -> None:
     incident = await open_case(world.store)
     approval = f"{incident.id}-approval-1"

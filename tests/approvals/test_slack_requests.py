@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from console.slack_guard import WINDOW, Seen
 from console.slack_socket import SlackSocket
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.domain.approval import Decision
@@ -218,20 +215,3 @@ async def test_a_slack_that_refuses_the_token_is_said_and_tried_again(
             await asyncio.sleep(0.05)
     await running.stop()
     assert slack.sockets == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 900)), max_size=40))
-def test_within_the_window_nothing_is_taken_twice(arrivals: list[tuple[int, float]]) -> None:
-    seen, taken = Seen(), dict[int, float]()
-    for mark, at in sorted(arrivals, key=lambda arrival: arrival[1]):
-        if not seen.again(str(mark), at):
-            assert mark not in taken or at - taken[mark] >= 2 * WINDOW
-            taken[mark] = at
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    seen = Seen(most=10)
-    for number in range(1000):
-        assert not seen.again(str(number), 0)
-    assert len(seen._until) <= 11
-    assert seen.again("999", 1)

@@ -20,13 +20,18 @@ def migrated(engines: RunningEngines) -> Iterator[Database]:
 
 
 @pytest.fixture
-async def store(engines: RunningEngines, migrated: Database) -> AsyncIterator[PostgresStore]:
-    with fresh_database(engines, template=migrated.name) as database:
-        made = await PostgresStore.connect(database.dsn, notifiers=["slack"], pool_size=2)
-        try:
-            yield made
-        finally:
-            await made.close()
+def database(engines: RunningEngines, migrated: Database) -> Iterator[Database]:
+    with fresh_database(engines, template=migrated.name) as made:
+        yield made
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[PostgresStore]:
+    made = await PostgresStore.connect(database.dsn, notifiers=["slack"], pool_size=2)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from console.app import create_console
 from cortexops.adapters.held import Silencing
 from cortexops.contracts.incident import VoteResult
-from cortexops.domain.approval import Decision, Person, Vote, VoteRefusal, refuse, tally
+from cortexops.domain.approval import Decision, Person, Vote, VoteOutcome, VoteRefusal, refuse, tally
 from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.people import VoteNotCounted
 from cortexops.ports.store import Store
@@ -80,7 +80,7 @@ class FakeVotes:
             raise self.failure
         known = self._answers.get((approval_id, person.id, decision.value))
         if known is not None:
-            return known
+            return known.model_copy(update={"outcome": VoteOutcome.ALREADY_VOTED})
         record = await self.store.approval(approval_id)
         vote = Vote(approval_id=approval_id, person=person, decision=decision, reason=reason, digest=digest)
         mine = [v for v in self.counted if v.approval_id == approval_id]

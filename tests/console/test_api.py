@@ -69,7 +69,7 @@ async def test_an_approval_with_a_token_counts_for_the_person_of_the_token(world
     assert answer.status_code == 200
     assert answer.json() == {
         "approval_id": f"{incident.id}-approval-1", "state": "approved", "approvals": 1, "quorum": 1,
-        "decision": "approve", "person": "ana",
+        "outcome": "counted", "decision": "approve", "person": "ana",
     }  # fmt: skip
     assert [(v.person.id, v.person.via, v.reason) for v in world.votes.counted] == [
         ("ana", "token", VOTE["reason"])
@@ -124,7 +124,7 @@ async def test_the_same_vote_twice_is_one_vote_and_two_people_make_a_quorum(worl
     async with world.client() as client:
         first = (await client.post(url, json=VOTE, headers=ANA)).json()
         again = (await client.post(url, json=VOTE, headers=ANA)).json()
-        assert first == again
+        assert again == {**first, "outcome": "already_voted"}
         assert (first["state"], first["approvals"]) == ("pending", 1)
         assert (await client.post(url, json=VOTE, headers=BO)).json()["state"] == "approved"
     assert len(world.votes.counted) == 2

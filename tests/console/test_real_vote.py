@@ -73,7 +73,7 @@ async def test_two_people_approve_over_http_and_the_workflow_goes_on(
         assert (viewer.status_code, viewer.json()["refusal"]) == (403, "wrong_role")
         first = await client.post(url, json=body, headers=ANA)
         again = await client.post(url, json=body, headers=ANA)
-        assert first.json() == again.json()
+        assert again.json() == {**first.json(), "outcome": "already_voted"}
         assert (first.json()["state"], first.json()["approvals"]) == ("pending", 1)
         assert (await client.post(url, json=body, headers=BO)).json()["state"] == "approved"
         ended = await running.result()
