@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from activities.errors import for_temporal
 from cortexops.contracts.records import DecideInput, Hold
-from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
+from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType, resting
 from cortexops.domain.autonomy import Place, assess, override_for
 from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.guardrails import (
@@ -155,6 +155,7 @@ class Decider:
         self, order: DecideInput, question: PolicyInput, answer: PolicyDecision, decision: PolicyDecision
     ) -> None:
         refused = decision.effect is Effect.DENY
+        asked = question.redacted()
         entry = AuditEntry(
             chain=question.incident_id,
             type=AuditType.POLICY_VIOLATION if refused else AuditType.POLICY_DECIDED,
@@ -169,12 +170,12 @@ class Decider:
                 "revision": decision.revision,
                 "engine": decision.engine,
                 "answer": _said(answer),
-                "input": question.redacted(),
+                "input": asked,
             },
             idempotency_key=order.idempotency_key,
         )
         with for_temporal():
-            await self._store.append([entry])
+            await self._store.append([resting(entry, asked, answer.engine, answer.revision)])
             if answer.revision:
                 await self._store.note_revision(
                     answer.engine,
@@ -191,7 +192,7 @@ def _said(answer: PolicyDecision) -> dict[str, Any]:
 
 def revision_entry(engine: str, revision: str, now: datetime) -> AuditEntry:
     """That decisions come from another revision from now on."""
-    return AuditEntry(
+    entry = AuditEntry(
         chain=PLATFORM,
         type=AuditType.CONTROL_CHANGED,
         reason="policy_revision",
@@ -200,3 +201,4 @@ def revision_entry(engine: str, revision: str, now: datetime) -> AuditEntry:
         data={"engine": engine, "revision": revision},
         idempotency_key=f"policy_revision:{engine}:{revision}:{now.isoformat()}",
     )
+    return resting(entry, engine, revision)

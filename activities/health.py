@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from activities.errors import told
 from cortexops.domain.change import Change
@@ -39,6 +40,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class SteadyClock:
+    """The time of its making, and on from there at the pace of a clock that nobody sets. A wall clock that is
+    put right while something is watched must not make ten seconds of good health out of one."""
+
+    def __init__(self) -> None:
+        self._at, self._from = utc_now(), time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._at + timedelta(seconds=time.monotonic() - self._from)
+
+
 async def measure(
     cluster: ReadableCluster,
     subject: ResourceRef,
@@ -47,6 +59,7 @@ async def measure(
     least_replicas: int = 0,
     criteria: Sequence[str] = (),
     change: Change | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> list[Measurement]:
     """One round. What cannot be measured is an Error, never a silence."""
     try:
@@ -57,21 +70,21 @@ async def measure(
                 live,
                 await _pods(cluster, subject, live),
                 since=since,
-                now=utc_now(),
+                now=clock(),
                 least_replicas=least_replicas,
             )
         elif subject.kind == "Node":
             pods = await _pods_on(cluster, subject) if "node_drained" in criteria else []
-            found += measure_node(live, pods, change=change, criteria=criteria, now=utc_now())
+            found += measure_node(live, pods, change=change, criteria=criteria, now=clock())
         elif subject.kind in _ASKED:
-            found.append(_ASKED[subject.kind](live, now=utc_now()))
+            found.append(_ASKED[subject.kind](live, now=clock()))
         if change is not None and change.target == subject and IN_PLACE in criteria:
-            found.append(measure_place(change, live, now=utc_now()))
+            found.append(measure_place(change, live, now=clock()))
         return found
     except NotFound:
-        return [_bad(subject, Phase.FAILED, "the object is gone")]
+        return [_bad(subject, Phase.FAILED, "the object is gone", clock())]
     except CortexError as error:
-        return [_bad(subject, Phase.ERROR, told(error))]
+        return [_bad(subject, Phase.ERROR, told(error), clock())]
 
 
 async def _pods(cluster: ReadableCluster, subject: ResourceRef, live: JSON) -> list[JSON]:
@@ -84,8 +97,8 @@ async def _pods_on(cluster: ReadableCluster, node: ResourceRef) -> list[JSON]:
     return (await cluster.list("Pod", fields=f"spec.nodeName={node.name}")).items
 
 
-def _bad(subject: ResourceRef, phase: Phase, detail: str) -> Measurement:
-    return Measurement(check=str(subject), phase=phase, detail=detail, at=utc_now())
+def _bad(subject: ResourceRef, phase: Phase, detail: str, at: datetime) -> Measurement:
+    return Measurement(check=str(subject), phase=phase, detail=detail, at=at)
 
 
 def subjects(*refs: ResourceRef) -> list[ResourceRef]:
@@ -102,19 +115,21 @@ async def watch_health(
     least_replicas: int = 0,
     criteria: Sequence[str] = (),
     change: Change | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     also: Callable[[bool], Awaitable[list[Measurement]]] | None = None,
+    longer: Limits | None = None,
 ) -> Verification:
     """Measure all subjects until `assess` has a verdict. When criteria are named, only those count.
 
     `also` measures what is no object's own health, once a round; all of it counts. It is told whether all
     objects were well in the round before. What it only left out is no measurement: where no object was
-    measured either, the round measured nothing.
+    measured either, the round measured nothing. `longer` are the limits for as long as the objects are well.
     """
     if not criteria:
         watched = [ref for ref in watched if ref.kind in _WELL]
     elif IN_PLACE not in criteria:
         watched = [ref for ref in watched if ref.kind in (*_WELL, *_ASKED)]
+    clock = clock or SteadyClock()
     started = clock()
     rounds: list[list[Measurement]] = []
     well = not watched
@@ -122,7 +137,13 @@ async def watch_health(
         found = await asyncio.gather(
             *(
                 measure(
-                    cluster, ref, since=since, least_replicas=least_replicas, criteria=criteria, change=change
+                    cluster,
+                    ref,
+                    since=since,
+                    least_replicas=least_replicas,
+                    criteria=criteria,
+                    change=change,
+                    clock=clock,
                 )
                 for ref in watched
             ),
@@ -137,7 +158,8 @@ async def watch_health(
         well = all(m.phase is Phase.SUCCESSFUL for m in own)
         others = [m for part in found[len(watched) :] for m in part if own or m.check != LEFT_OUT]
         rounds.append([*own, *others])
-        verdict = assess(rounds, limits, started=started, now=clock())
+        bounds = longer if longer is not None and well else limits
+        verdict = assess(rounds, bounds, started=started, now=clock())
         if verdict.phase is not Phase.RUNNING:
             return verdict
         await asyncio.sleep(limits.interval)

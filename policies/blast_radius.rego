@@ -37,6 +37,16 @@ approvals contains {
 	count(radius.dependents) > limits.dependents
 }
 
+# Unknown traffic is not low traffic, but nobody is asked for it: without Prometheus it is always unknown.
+approvals contains {
+	"rule": "approval-blast-radius",
+	"reason": "much_traffic",
+	"quorum": settings.approval.quorum,
+} if {
+	is_number(radius.traffic)
+	radius.traffic > limits.traffic
+}
+
 # People decide rather than nobody: a workload whose pods all crash has no disruptions left either, and is
 # the very one that needs mending.
 approvals contains {

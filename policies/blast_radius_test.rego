@@ -30,3 +30,11 @@ test_many_dependents_are_asked if {
 test_exhausted_disruption_budget_is_asked if {
 	asked(ask({"blast_radius": {"disruptions_allowed": 0}}), "disruption_budget_exhausted")
 }
+
+test_much_traffic_is_asked if {
+	asked(ask({"blast_radius": {"traffic": 100.5}}), "much_traffic")
+	ask({"blast_radius": {"traffic": 100}}).effect == "allow"
+	ask({"blast_radius": {"traffic": 0}}).effect == "allow"
+}
+
+test_unknown_traffic_is_not_asked_for if ask({"blast_radius": {"traffic": null}}).effect == "allow"

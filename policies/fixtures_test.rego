@@ -30,10 +30,12 @@ question := {
 		"dependents": [],
 		"stateful": false,
 		"disruptions_allowed": null,
+		"traffic": null,
 	},
 	"diff": [],
 	"commands": [],
 	"actor": "cortexops",
+	"proposed_by": {"kind": "analyzer", "name": ""},
 	"proposed_by_person": null,
 	"autonomy": {
 		"level": "auto",
@@ -65,6 +67,7 @@ config := {
 		"namespaces": 1,
 		"namespaces_most": 5,
 		"dependents": 2,
+		"traffic": 100,
 	},
 	"protected": {"namespaces": ["kube-system", "mesh"], "namespace_prefixes": ["kube-"]},
 	"approval": {
@@ -72,6 +75,7 @@ config := {
 		"quorum_high_risk": 2,
 		"quorum_freeze": 2,
 		"roles": ["oncall", "sre-lead"],
+		"proposers": ["model", "memory"],
 		"expires_seconds": 900,
 	},
 	"freezes": [],

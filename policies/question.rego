@@ -27,6 +27,8 @@ question_readable if {
 	amount(input.blast_radius.replicas)
 	amount(input.blast_radius.namespaces)
 	budget_readable
+	traffic_readable
+	proposer_readable
 	control_readable
 }
 
@@ -42,6 +44,18 @@ control_readable if {
 budget_readable if input.blast_radius.disruptions_allowed == null
 
 budget_readable if is_number(input.blast_radius.disruptions_allowed)
+
+# How many requests a second go to what is touched may be unknown: null, or not there in older questions.
+traffic_readable if object.get(input.blast_radius, "traffic", null) == null
+
+traffic_readable if amount(input.blast_radius.traffic)
+
+# Older questions name no proposer.
+proposer_readable if not proposer_named
+
+proposer_readable if input.proposed_by.kind in {"analyzer", "runbook", "memory", "model", "person"}
+
+proposer_named if input.proposed_by != null
 
 settings_readable if {
 	texts(settings.environments.production)
@@ -60,12 +74,14 @@ settings_readable if {
 	amount(settings.blast_radius.namespaces)
 	amount(settings.blast_radius.namespaces_most)
 	amount(settings.blast_radius.dependents)
+	amount(settings.blast_radius.traffic)
 	approval_settings_readable
 }
 
 approval_settings_readable if {
 	texts(settings.approval.roles)
 	count(settings.approval.roles) > 0
+	texts(settings.approval.proposers)
 	settings.approval.quorum in quorums
 	settings.approval.quorum_high_risk in quorums
 	settings.approval.quorum_freeze in quorums

@@ -14,7 +14,7 @@ test_missing_field_is_denied if {
 }
 
 test_fields_that_no_rule_reads_may_be_missing if {
-	every key in ["diff", "actor", "proposed_by_person", "risk_score", "category", "drill"] {
+	every key in ["diff", "actor", "proposed_by", "proposed_by_person", "risk_score", "category", "drill"] {
 		without(key).effect == "allow"
 	}
 }
@@ -28,6 +28,8 @@ test_impossible_values_are_denied if {
 	refused(ask({"risk": "none"}), "input_unreadable")
 	refused(ask({"blast_radius": {"replicas": -1}}), "input_unreadable")
 	refused(ask({"blast_radius": {"disruptions_allowed": "many"}}), "input_unreadable")
+	refused(ask({"blast_radius": {"traffic": "much"}}), "input_unreadable")
+	refused(ask({"blast_radius": {"traffic": -1}}), "input_unreadable")
 	refused(ask({"reversible": "yes"}), "input_unreadable")
 }
 
@@ -49,4 +51,6 @@ test_spoilt_settings_are_denied if {
 	refused(ask_with({}, {"approval": {"quorum": 0}}), "settings_unreadable")
 	refused(ask_with({}, {"protected": {"namespaces": "kube-system"}}), "settings_unreadable")
 	refused(ask_with({}, {"blast_radius": {"replicas": null}}), "settings_unreadable")
+	refused(ask_with({}, {"blast_radius": {"traffic": "much"}}), "settings_unreadable")
+	refused(ask_with({}, {"approval": {"proposers": "model"}}), "settings_unreadable")
 }

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cortexops.settings import Settings
 from cortexops.telemetry import get_logger
@@ -25,6 +25,17 @@ class Part(Protocol):
     async def stop(self) -> None: ...
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """A part whose health is told under a name of its own."""
+
+    component: str
+
+    def health(self) -> str | None:
+        """What is wrong, or None."""
+        ...
+
+
 class WorkerApp:
     """The roles of one process. Tests run it in-process; `python -m workers` runs it until a signal comes."""
 
@@ -33,6 +44,7 @@ class WorkerApp:
         self._roles = roles
         self._stack = AsyncExitStack()
         self._checks: list[Callable[[], Awaitable[dict[str, str | None]]]] = []
+        self._watched: list[Watched] = []
         self.urls: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -44,6 +56,8 @@ class WorkerApp:
                 for part in await ROLES[role](wiring, self.components, self.urls):
                     await part.start()
                     self._stack.push_async_callback(part.stop)
+                    if isinstance(part, Watched):
+                        self._watched.append(part)
                     if isinstance(part, HttpServer):
                         self.urls[role] = part.url
                 _log.info("role started", role=role)
@@ -67,6 +81,7 @@ class WorkerApp:
         found: dict[str, str | None] = {}
         for check in self._checks:
             found.update(await check())
+        found.update((part.component, part.health()) for part in self._watched)
         return found
 
 

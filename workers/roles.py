@@ -79,7 +79,7 @@ async def orchestrate(wiring: Wiring, components: Components, urls: dict[str, st
     return [
         TemporalPart(orchestrator(client, await wiring.records())),
         TemporalPart(book_sweeper(client, await wiring.book_sweeping())),
-        Schedules(client, wiring.settings.sweep),
+        Schedules(client, wiring.settings.sweep, wiring.settings.audit),
     ]
 
 

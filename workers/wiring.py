@@ -199,7 +199,7 @@ class Wiring:
         forge = GitForge(self.settings.git)
         plugin = ACTIONS["open_pull_request"]
         assert isinstance(plugin, OpenPullRequest)
-        plugin.covers = forge.covers
+        plugin.covers, plugin.unmapped = forge.covers, forge.unmapped
         return forge
 
     async def investigation(self) -> InvestigationActivities:
@@ -260,12 +260,15 @@ class Wiring:
 
     async def book_sweeping(self) -> BookSweeping:
         """The half of the sweeper that keeps the books."""
-        from activities.sweeping import BookSweeping
+        from activities.sweeping import Archiving, BookSweeping
         from cortexops.adapters.temporal_runs import Runs
 
         store = await self.store()
         grace = timedelta(seconds=self.settings.sweep.grace_seconds)
-        return BookSweeping(store, Runs(await self.temporal(), store.run_is_known), grace=grace)
+        audit = self.settings.audit
+        archiving = Archiving(audit.archive_path, audit.retention_days) if audit.archive_path else None
+        runs = Runs(await self.temporal(), store.run_is_known)
+        return BookSweeping(store, runs, grace=grace, archiving=archiving)
 
     async def row_sweeping(self) -> RowSweeping:
         """The half that looks at clusters, with the writing identity."""
@@ -279,7 +282,13 @@ class Wiring:
             interval=incident.verification_interval_seconds,
         )
         remediation = await self.remediation() if self.settings.sweep.compensate else None
-        return RowSweeping(await self.store(), await self.writers(), remediation=remediation, limits=limits)
+        return RowSweeping(
+            await self.store(),
+            await self.writers(),
+            remediation=remediation,
+            limits=limits,
+            forge=self.forge(),
+        )
 
     @cached_property
     def notifiers(self) -> tuple[str, ...]:

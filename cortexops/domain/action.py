@@ -116,6 +116,28 @@ class BlastRadius(Frozen):
     dependents: tuple[ResourceRef, ...] = ()
     stateful: bool = False
     disruptions_allowed: int | None = None
+    traffic: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Requests a second to what is touched, lately; None: unknown, which is not none."""
+
+
+class ProposerKind(StrEnum):
+    """Where a proposal comes from."""
+
+    ANALYZER = "analyzer"  # the diagnosis that evidence alone gives
+    RUNBOOK = "runbook"  # the team's runbook asks for it, and the diagnosis alone would not
+    MEMORY = "memory"  # earlier incidents put this cause first
+    MODEL = "model"  # a model put this cause first
+    PERSON = "person"
+
+
+class ProposedBy(Frozen):
+    """Who proposes an action. `name`: of the runbook, the incidents, the model or the person; else empty."""
+
+    kind: ProposerKind = ProposerKind.ANALYZER
+    name: str = Field(default="", max_length=200)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".strip()
 
 
 class Candidate(Frozen):
@@ -136,6 +158,7 @@ class Candidate(Frozen):
     blast_radius: BlastRadius = BlastRadius()
     planned: tuple[DiffLine, ...] = ()
     """The edits as code plans them, before the API server has seen them."""
+    proposed_by: ProposedBy = ProposedBy()
 
 
 class Prepared(Frozen):

@@ -180,7 +180,8 @@ def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _pla
     """Scored and ordered, best first; a symptom that a likelier cause explains stands below it.
 
     A hypothesis whose category another one `explains` cannot lead, unless its confidence is above the
-    explaining one's by more than 0.3: then the explanation is weaker than the thing itself.
+    explaining one's by more than 0.3: then the explanation is weaker than the thing itself. That a callee is
+    down explains what its callers suffer, never what is wrong with the callee.
 
     There is one cause: no two objects can each be it more likely than not, so that whatever does not lead
     and names another object than the lead is cut to 0.49. What is explained away is halved besides.
@@ -192,6 +193,7 @@ def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _pla
         return any(
             symptom.category in cause.explains
             and symptom.category is not cause.category
+            and not (cause.category is Category.DEPENDENCY_DOWN and cause.resource == symptom.resource)
             and cause.confidence + 0.3 >= symptom.confidence
             for cause in causes
         )
@@ -254,6 +256,8 @@ class Diagnosis(Frozen):
     """The same incidents with everything that is known of them, in the same order."""
     moved: tuple[Moved, ...] = ()
     """What feedback on earlier incidents changed in the order of the hypotheses."""
+    led_by: tuple[str, ...] = ()
+    """Earlier incidents without which another hypothesis would lead; empty where evidence alone decides."""
     fingerprint: Fingerprint | None = None
     """How the alerting object was made when it was looked at."""
     model: ModelUse | None = None

@@ -213,12 +213,17 @@ def applied(
     if ranked == given:
         return diagnosis
     cited = {*ranked[0].evidence, *ranked[0].against}
+    past = [tuple(moved[index].incidents) for index in sorted(moved)] or [
+        tuple(p.incident_id for p in precedents)
+    ]
+    other = _key(ranked[0]) != _key(given[0])
     return diagnosis.model_copy(
         update={
             "hypotheses": tuple(ranked),
             "verdict": verdict_of(ranked, healthy=False),
             "evidence": tuple(sorted(diagnosis.evidence, key=lambda fact: fact.id not in cited)),
             "moved": tuple(moved[index] for index in sorted(moved)),
+            "led_by": tuple(dict.fromkeys(i for incidents in past for i in incidents)) if other else (),
         }
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.action import Action, BlastRadius, ProposedBy, Risk
 from cortexops.domain.autonomy import Autonomy
 from cortexops.domain.change import DiffLine
 from cortexops.domain.redaction import redact_value
@@ -91,6 +91,7 @@ class PolicyInput(Frozen):
     commands: tuple[str, ...] = ()
     """What a person would type to do the same."""
     actor: str = "cortexops"
+    proposed_by: ProposedBy = ProposedBy()
     proposed_by_person: str | None = None
     autonomy: Autonomy = Autonomy()
     history: History = History()
@@ -141,6 +142,6 @@ def read_decision(answer: object, *, revision: str, engine: str) -> PolicyDecisi
         )
     except ValidationError:
         return denied("policy_nonsense", revision=revision, engine=engine)
-    if not decision.reasons:
+    if not any(reason.strip() for reason in decision.reasons):
         return denied("policy_without_reason", revision=revision, engine=engine)
     return decision

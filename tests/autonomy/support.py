@@ -103,6 +103,7 @@ async def changed(
     at: datetime | None = None,
     action: Action | None = None,
     drill: bool = False,
+    verb: Verb = Verb.PATCH,
 ) -> Incident:
     """An incident of its own with one change that went through these states, and has ended."""
     incident = await opened(store, key, drill=drill)
@@ -114,7 +115,7 @@ async def changed(
         step=1,
         plan_hash=act.hash,
         action=act,
-        change=Change(target=act.target, verb=Verb.PATCH, uid="u", operation_id=f"{incident.id}.1.1"),
+        change=Change(target=act.target, verb=verb, uid="u", operation_id=f"{incident.id}.1.1"),
         snapshot={},
         state=LedgerState.INTENT,
         created_at=when,

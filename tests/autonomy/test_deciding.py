@@ -13,10 +13,13 @@ from cortexops.adapters.policy import shipped_bundle
 from cortexops.adapters.policy_regorus import RegorusPolicy
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.contracts.records import ReassessInput
+from cortexops.domain.action import BlastRadius, ProposedBy, ProposerKind
 from cortexops.domain.audit import PLATFORM, AuditType
 from cortexops.domain.autonomy import Ladder, Level, Override
+from cortexops.domain.change import Verb
 from cortexops.domain.errors import NotFound, TemporaryError
 from cortexops.domain.guardrails import Guardrails
+from cortexops.domain.ids import digest
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.limits import RemediationLimits
@@ -124,6 +127,7 @@ async def test_policy_sees_what_the_action_achieved_here(store: PostgresStore) -
     await changed(store, "c", APPLIED, BACK)
     await changed(store, "d", APPLIED)  # its incident ended, and nobody verified it
     await changed(store, "e", LedgerState.REFUSED)
+    await changed(store, "i", APPLIED, verb=Verb.PROPOSE)  # a pull request that waits for people
     await changed(store, "f", APPLIED, VERIFIED, drill=True)
     await changed(store, "g", APPLIED, VERIFIED, at=NOW - timedelta(days=40))
     await changed(store, "h", APPLIED, VERIFIED, action=an_action(type_="scale_workload"))
@@ -253,3 +257,24 @@ async def test_the_ladder_rises_and_falls_with_what_really_happened(store: Postg
         assert await effect("lost") is Effect.REQUIRE_APPROVAL
     finally:
         await policy.close()
+
+
+async def test_a_decision_seals_the_question_and_the_revision_that_it_rests_on(store: PostgresStore) -> None:
+    """Whoever has the row can say whether another question, or another policy, was decided."""
+    incident = await opened(store)
+    await ask(store, incident, attempt=2)
+    (event,) = [e for e in await store.events(incident.id) if e.type is AuditType.POLICY_DECIDED]
+    assert event.inputs == digest([event.data["input"], "fixed", "r1"])
+    other = {**event.data["input"], "attempt": 3}
+    assert event.inputs != digest([other, "fixed", "r1"])
+    (revision,) = [e for e in await store.events(PLATFORM) if e.reason == "policy_revision"]
+    assert revision.inputs == digest(["fixed", "r1"])
+
+
+async def test_traffic_and_proposer_are_kept_with_the_decision(store: PostgresStore) -> None:
+    incident = await opened(store)
+    by = ProposedBy(kind=ProposerKind.RUNBOOK, name="api-crash")
+    await ask(store, incident, blast_radius=BlastRadius(replicas=3, traffic=41.5), proposed_by=by)
+    (event,) = [e for e in await store.events(incident.id) if e.type is AuditType.POLICY_DECIDED]
+    assert event.data["input"]["blast_radius"]["traffic"] == 41.5
+    assert event.data["input"]["proposed_by"] == {"kind": "runbook", "name": "api-crash"}

@@ -21,7 +21,7 @@ from cortexops.adapters.policy_bundle import Bundle, input_schema
 from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.adapters.policy_regorus import RegorusPolicy
 from cortexops.adapters.policy_tests import run_policy_tests
-from cortexops.domain.action import Action, BlastRadius, Risk
+from cortexops.domain.action import Action, BlastRadius, ProposedBy, ProposerKind, Risk
 from cortexops.domain.autonomy import Autonomy, Level
 from cortexops.domain.errors import InvalidInput, PermanentError
 from cortexops.domain.policy import (
@@ -231,6 +231,10 @@ def questions(draw: st.DrawFn) -> PolicyInput:
             ),
             stateful=draw(st.booleans()),
             disruptions_allowed=draw(st.none() | st.integers(-1, 3)),
+            traffic=draw(st.none() | st.sampled_from([0.0, 99.9, 100.0, 100.1]) | st.floats(0, 1e6)),
+        ),
+        proposed_by=ProposedBy(
+            kind=draw(st.sampled_from(list(ProposerKind))), name=draw(st.text(max_size=12))
         ),
         autonomy=Autonomy(level=draw(st.sampled_from(list(Level)))),
         history=History(target=Outcomes(rolled_back=draw(st.integers(-1, 2)))),
@@ -312,6 +316,16 @@ def test_nothing_is_allowed_in_a_freeze(frozen_pack: Engines, asked: PolicyInput
 def test_a_drill_changes_no_answer(default_pack: Engines, asked: PolicyInput):
     real, drill = asked.model_copy(update={"drill": False}), asked.model_copy(update={"drill": True})
     assert default_pack.ask(real) == default_pack.ask(drill)
+
+
+@relaxed
+@given(asked=promising(), kind=st.sampled_from([ProposerKind.MODEL, ProposerKind.MEMORY]))
+def test_nothing_that_a_model_or_the_past_put_first_is_done_unasked(
+    default_pack: Engines, asked: PolicyInput, kind: ProposerKind
+):
+    proposed = asked.model_copy(update={"proposed_by": ProposedBy(kind=kind, name="x")})
+    (decision,) = default_pack.ask(proposed)
+    assert decision.effect is not Effect.ALLOW
 
 
 @relaxed

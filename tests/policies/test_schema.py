@@ -61,9 +61,11 @@ def test_every_field_is_documented_and_no_other() -> None:
 
 
 def test_an_older_question_is_read_as_one_of_today() -> None:
-    added = ("autonomy", "history", "stops", "freezes")
+    added = ("autonomy", "history", "stops", "freezes", "proposed_by")
     old = {key: value for key, value in question().document().items() if key not in added}
+    old["blast_radius"] = {key: value for key, value in old["blast_radius"].items() if key != "traffic"}
     read = PolicyInput.model_validate(old)
+    assert (read.blast_radius.traffic, read.proposed_by.kind) == (None, "analyzer")
     assert (read.autonomy.level, read.stops) == ("approve", ())
 
 

@@ -12,7 +12,7 @@ from tests.verification.prometheus import Server, prometheus
 __all__ = ["migrated_database", "migrated_template", "simulated", "store"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # it takes five seconds to begin; tests have namespaces of their own
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with prometheus(tmp_path_factory.mktemp("prometheus")) as running:
         yield running

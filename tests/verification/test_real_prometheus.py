@@ -27,7 +27,7 @@ from cortexops.ports.cluster import ObjectList
 from cortexops.settings_verification import VerificationSettings
 from tests.verification.prometheus import BINARY, MISSING, PROMTOOL, Server, prometheus
 
-pytestmark = pytest.mark.skipif(not BINARY, reason=MISSING or "there")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BINARY, reason=MISSING or "there")]
 
 ERRORS = (
     'sum(rate(http_requests_total{namespace="{{namespace}}",pod=~"{{pods}}",code="500"}[{{range}}]))'

@@ -40,18 +40,25 @@ class Clock:
 class Answers:
     """Answers each query by its time; keeps them."""
 
-    def __init__(self, value: Callable[[float, float], float | None]) -> None:
+    def __init__(self, value: Callable[[float, float], float | None], scraped: float | None = None) -> None:
         self._value = value
+        self._scraped = scraped
         self.asked: list[Asked] = []
 
     async def get(self, path: str, query: dict[str, str]) -> JSON:
         assert path == "/api/v1/query"
-        (milliseconds,) = re.findall(r"\[(\d+)ms\]", query["query"])
+        if "timestamp(" in query["query"]:
+            return vector(self._scraped)
+        (milliseconds,) = set(re.findall(r"\[(\d+)ms\]", query["query"]))
         when, covered = float(query["time"]) - AT.timestamp(), int(milliseconds) / 1000
         self.asked.append((round(when, 3), covered))
         value = self._value(when, covered)
-        result = [] if value is None else [{"metric": {}, "value": [float(query["time"]), str(value)]}]
-        return {"status": "success", "data": {"resultType": "vector", "result": result}}
+        return vector(value)
+
+
+def vector(value: float | None) -> JSON:
+    result = [] if value is None else [{"metric": {}, "value": [1, str(value)]}]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
 class Known:
@@ -65,7 +72,14 @@ class Known:
 
 
 async def watch(
-    answers: Answers, clock: Clock, *checks: MetricCheck, target: ResourceRef = API, **more: Any
+    answers: Answers,
+    clock: Clock,
+    *checks: MetricCheck,
+    target: ResourceRef = API,
+    since: datetime = AT,
+    made: datetime | None = None,
+    most_seconds: float | None = None,
+    **more: Any,
 ) -> MetricWatch:
     settings = VerificationSettings(defaults=not checks, checks=checks)
     question = VerifyInput(
@@ -75,7 +89,8 @@ async def watch(
         limits=Limits(),
         subject=more.get("subject", target),
     )
-    return await MetricHealth({"c": answers}, Known(), settings, clock).watch(question, since=AT)
+    health = MetricHealth({"c": answers}, Known(), settings, clock)
+    return await health.watch(question, since=since, made=made, most_seconds=most_seconds)
 
 
 async def phases(watching: MetricWatch, clock: Clock, *rounds: tuple[float, bool]) -> list[Phase]:
@@ -87,9 +102,13 @@ async def phases(watching: MetricWatch, clock: Clock, *rounds: tuple[float, bool
     return found
 
 
-def burning(now: Callable[[float, float], float | None]) -> Answers:
+def burning(now: Callable[[float, float], float | None], scraped: float | None = None) -> Answers:
     """40 of 100 requests failed at the change, 1 of 1000 before the trouble."""
-    return Answers(lambda when, covered: now(when, covered) if when > 0 else 0.4 if when > -300 else 0.001)
+
+    def value(when: float, covered: float) -> float | None:
+        return now(when, covered) if when > 0 else 0.4 if when > -300 else 0.001
+
+    return Answers(value, scraped)
 
 
 async def test_baselines_are_asked_once_from_before_the_change_and_before_the_trouble() -> None:
@@ -156,3 +175,96 @@ async def test_a_name_that_is_none_is_not_asked_for_and_no_success() -> None:
     asked = ERRORS.model_copy(update={"consecutive_error_limit": 0})
     assert await phases(await watch(answers, clock, asked, target=strange), clock, (1, True)) == [Phase.ERROR]
     assert not answers.asked
+
+
+async def test_scrapes_up_to_fifteen_seconds_apart_change_nothing() -> None:
+    for scraped in (None, 5.0, 15.4):
+        clock, answers = Clock(), burning(lambda when, covered: 0.0, scraped)
+        watching = await watch(answers, clock, ERRORS)
+        assert watching.limits == Limits()
+        await phases(watching, clock, (2, True), (12, True), (80, True))
+        assert answers.asked[2:] == [(2.0, 2.0), (12.0, 12.0), (80.0, max(60.0, 4 * 15.0 if scraped else 0))]
+
+
+async def test_scrapes_further_apart_lengthen_the_window_and_what_a_value_covers() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.0 if covered >= 60 else None, 30.0)
+    watching = await watch(answers, clock, ERRORS)
+    assert watching.limits == Limits(window=4 * 30 + 30)
+    rounds = [(second, True) for second in (2, 32, 62, 92, 122)]
+    found = await phases(watching, clock, *rounds)
+    assert found == [Phase.RUNNING] * 2 + [Phase.SUCCESSFUL] * 3, "not left out and not hurried"
+    assert answers.asked[-1] == (122.0, 120.0)
+    (measurement,) = await watching.measure(True)
+    assert "scraped every 30 s, so a value covers up to 120 s" in measurement.detail
+
+
+async def test_trouble_that_is_scraped_once_a_minute_fails_the_change() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.4 if covered >= 120 else None, 60.0)
+    watching = await watch(answers, clock, ERRORS)
+    found = await phases(watching, clock, *[(second, True) for second in range(2, 260, 30)])
+    assert Phase.FAILED in found and watching.limits.window == 270
+
+
+async def test_default_checks_that_are_scraped_once_a_minute_are_judged() -> None:
+    def errors_only(when: float, covered: float) -> float | None:
+        return None if when > 0 and covered < 120 else 0.4 if when > -300 else 0.001
+
+    clock, answers = Clock(), Answers(errors_only, 60.0)
+    watching = await watch(answers, clock)
+    measured = []
+    for second in range(2, 260, 30):
+        clock.at(second)
+        measured += await watching.measure(True)
+    assert any(m.check == "metric:http_errors" and m.phase is Phase.FAILED for m in measured)
+
+
+async def test_baselines_cover_four_scrapes_too() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.0, 100.0)
+    await phases(await watch(answers, clock, ERRORS), clock, (2, True))
+    assert answers.asked[0] == (0.0, 400.0)
+
+
+async def test_nobody_waits_for_scrapes_that_are_too_far_apart() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.0, 300.0)
+    watching = await watch(answers, clock, ERRORS)
+    assert watching.limits == Limits()
+
+
+async def test_the_window_grows_no_longer_than_the_activity_may_take() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.0, 60.0)
+    assert (await watch(answers, clock, ERRORS, most_seconds=120)).limits.window == 120
+    assert (await watch(answers, clock, ERRORS, most_seconds=-5)).limits.window == 90
+
+
+async def test_after_an_undo_the_trouble_itself_must_be_gone() -> None:
+    """Half of what it was is help for a change, and no health after an undo."""
+    for now, phase in ((0.4, Phase.FAILED), (0.19, Phase.FAILED), (0.001, Phase.SUCCESSFUL)):
+        clock = Clock()
+        answers = burning(lambda when, covered, now=now: now)  # type: ignore[misc]
+        undone = AT + timedelta(seconds=100)
+        watching = await watch(answers, clock, ERRORS, since=undone, made=AT)
+        found = await phases(watching, clock, (110, True), (121, True), (132, True), (143, True))
+        assert found[-1] is phase, (now, found)
+        assert answers.asked[:2] == [(0.0, 300.0), (-900.0, 3600.0)], "from before the change, not the undo"
+        assert all(when - covered >= 100 for when, covered in answers.asked[2:])
+
+
+async def test_after_an_undo_without_a_calm_time_the_trouble_must_have_fallen() -> None:
+    for now, phase in ((0.4, Phase.FAILED), (0.1, Phase.SUCCESSFUL)):
+        clock = Clock()
+        answers = Answers(
+            lambda when, covered, now=now: now if when > 0 else 0.4 if when > -300 else None  # type: ignore[misc]
+        )
+        undone = AT + timedelta(seconds=100)
+        watching = await watch(answers, clock, ERRORS, since=undone, made=AT)
+        found = await phases(watching, clock, (110, True), (121, True), (132, True), (143, True))
+        assert found[-1] is phase
+
+
+async def test_after_an_undo_what_only_contained_is_asked_for_health_as_well() -> None:
+    clock, answers = Clock(), burning(lambda when, covered: 0.4)
+    contained = await watch(answers, clock, ERRORS, type="pause_rollout")
+    assert await phases(contained, clock, (1, True)) == [Phase.SUCCESSFUL]
+    undone = AT + timedelta(seconds=100)
+    watching = await watch(answers, clock, ERRORS, type="pause_rollout", since=undone, made=AT)
+    assert (await phases(watching, clock, (110, True), (121, True), (132, True)))[-1] is Phase.FAILED

@@ -199,9 +199,9 @@ class AuditTrail(AnchorBook):
             found = await row(connection, _LAG, after=after)
         return int(found["n"]) if found else 0
 
-    async def verify(self) -> tuple[int, list[ChainFault]]:
+    async def verify(self, *, chain: str | None = None) -> tuple[int, list[ChainFault]]:
         """Reads every row once, in one state of the database; holds one chain in memory at a time."""
-        checked = await self.examine()
+        checked = await self.examine(chain=chain)
         return checked.events, checked.faults
 
     async def examine(

@@ -16,6 +16,7 @@ from cortexops.domain.errors import Conflict, NotFound
 from cortexops.domain.ledger import LedgerRow, LedgerState, check_ledger_step
 from cortexops.domain.message import Message
 from cortexops.domain.postmortem import POSTMORTEM_STEPS, Postmortem, PostmortemState
+from cortexops.domain.resource import ResourceRef
 from cortexops.ports.store import ApprovalRecord
 
 _INTEND = """
@@ -27,6 +28,10 @@ _UNFINISHED = """
 SELECT l.body FROM ledger l JOIN incidents i ON i.id = l.incident_id
 WHERE l.state = 'unknown' OR (l.state IN ('intent', 'applied') AND i.ended_at IS NOT NULL)
 ORDER BY l.created_at
+"""
+_VERIFIED = """
+SELECT body FROM ledger WHERE state = 'verified' AND body #> '{change,target}' = CAST(:target AS jsonb)
+ORDER BY updated_at DESC, operation_id LIMIT :most
 """
 _VOTES_ON = "SELECT body FROM approval_votes WHERE approval_id = :id ORDER BY ordinal"
 
@@ -99,6 +104,11 @@ class Ledger:
                 "SELECT body FROM ledger WHERE incident_id = :id ORDER BY attempt, step",
                 id=incident_id,
             )
+        return [LedgerRow.model_validate(item["body"]) for item in found]
+
+    async def verified_changes(self, target: ResourceRef, *, most: int = 20) -> list[LedgerRow]:
+        async with self._database.begin() as connection:
+            found = await rows(connection, _VERIFIED, target=document(target), most=most)
         return [LedgerRow.model_validate(item["body"]) for item in found]
 
     async def unfinished(self) -> list[LedgerRow]:

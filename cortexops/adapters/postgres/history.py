@@ -19,14 +19,15 @@ _RESULTS = {
     LedgerState.UNKNOWN: Result.FAILED,
     LedgerState.APPLIED: Result.FAILED,  # asked for only when its incident has ended: nobody verified it
 }
-# What was refused changed nothing and is no outcome; what is under way has none yet.
+# What was refused changed nothing and is no outcome; what is under way has none yet, nor has an open pull request.
 _OUTCOMES = """
 SELECT l.state, l.updated_at, l.incident_id, l.body #>> '{action,target,cluster}' AS cluster,
        l.body #>> '{action,target,namespace}' AS namespace, l.body #>> '{action,target,kind}' AS kind,
        l.body #>> '{action,target,name}' AS name, l.body #>> '{action,type}' AS action
 FROM ledger l JOIN incidents i ON i.id = l.incident_id
 WHERE NOT i.drill AND l.updated_at >= :since
-  AND (l.state IN ('verified', 'compensated', 'unknown') OR (l.state = 'applied' AND i.ended_at IS NOT NULL))
+  AND (l.state IN ('verified', 'compensated', 'unknown') OR (l.state = 'applied' AND i.ended_at IS NOT NULL
+       AND l.body #>> '{change,verb}' <> 'propose'))
   AND (CAST(:cluster AS text) IS NULL OR l.body #>> '{action,target,cluster}' = :cluster)
   AND (CAST(:namespace AS text) IS NULL OR l.body #>> '{action,target,namespace}' = :namespace)
   AND (CAST(:action AS text) IS NULL OR l.body #>> '{action,type}' = :action)
@@ -82,6 +83,11 @@ class HistoryBook:
             if changed:
                 await audit.append(connection, [entry])
         return bool(changed)
+
+    async def revisions(self) -> Mapping[str, str]:
+        async with self._database.begin() as connection:
+            found = await rows(connection, "SELECT engine, revision FROM policy_revisions")
+        return {item["engine"]: item["revision"] for item in found}
 
 
 def _outcome(found: Mapping[str, Any]) -> Outcome:

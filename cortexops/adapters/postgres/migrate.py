@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -22,9 +24,9 @@ _alembic = threading.Lock()
 """Alembic keeps its context in module globals: one migration at a time within a process."""
 
 
-def _config() -> Config:
+def _config(folder: Path | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder or migrations_path()).replace("%", "%%"))
     return config
 
 
@@ -33,8 +35,14 @@ def _engine(dsn: str) -> Engine:
 
 
 def head() -> str:
-    """The newest revision that this code knows."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    """The newest revision that this code knows. The files of an installation do not change while it runs, so
+    they are read once a process. Raises `PermanentError` when there are none."""
+    return _head_of(migrations_path())
+
+
+@cache
+def _head_of(folder: Path) -> str:
+    revision = ScriptDirectory.from_config(_config(folder)).get_current_head()
     if revision is None:
         raise PermanentError("migrations: none were found in this installation")
     return revision

@@ -18,20 +18,27 @@ from cortexops.ports.store import ApprovalRecord
 from cortexops.ports.sweeping import Unfinished
 
 _PAGE = 500
-_UNFINISHED = """
+_LEFT = """
+(state = 'intent' OR state = 'applied') AND (swept_at IS NULL OR (
+    state = 'applied' AND body #>> '{change,verb}' = 'propose'
+    AND now() - swept_at > greatest(interval '2 minutes', least(interval '3 hours', (swept_at - updated_at) / 20))
+))
+"""
+# A pull request is looked at until somebody has decided: ever more seldom, the longer that takes.
+_UNFINISHED = f"""
 WITH wanted AS (
     SELECT id FROM incidents WHERE ended_at IS NULL
-    UNION SELECT incident_id FROM ledger WHERE state IN ('intent', 'applied') AND swept_at IS NULL
+    UNION SELECT incident_id FROM ledger WHERE {_LEFT}
     UNION SELECT incident_id FROM approvals WHERE state = 'pending'
 )
-SELECT i.ordinal, i.body, (SELECT count(*) FROM ledger l WHERE l.incident_id = i.id
-    AND l.state IN ('intent', 'applied') AND l.swept_at IS NULL) AS rows
+SELECT i.ordinal, i.body, (SELECT count(*) FROM ledger WHERE incident_id = i.id AND {_LEFT}) AS rows
 FROM wanted JOIN incidents i ON i.id = wanted.id
 WHERE i.ordinal > :after ORDER BY i.ordinal LIMIT :most
 """
-_UNSWEPT = """
-SELECT body FROM ledger WHERE incident_id = :id AND state IN ('intent', 'applied') AND swept_at IS NULL
-ORDER BY attempt, step
+_UNSWEPT = f"SELECT body FROM ledger WHERE incident_id = :id AND {_LEFT} ORDER BY attempt, step"
+_LOOK_AGAIN = """
+UPDATE ledger SET swept_at = now() WHERE operation_id = :operation AND state = 'applied'
+    AND body #>> '{change,verb}' = 'propose'
 """
 _PENDING = "SELECT body FROM approvals WHERE incident_id = :id AND state = 'pending' ORDER BY id"
 _SWEEP = """
@@ -90,7 +97,8 @@ class OrphanBook:
         async with self._database.begin() as connection:
             known = await rows(
                 connection,
-                "SELECT body FROM ledger WHERE operation_id = :id AND swept_at IS NULL FOR UPDATE",
+                "SELECT body FROM ledger WHERE operation_id = :id AND (swept_at IS NULL "
+                "OR body #>> '{change,verb}' = 'propose') FOR UPDATE",
                 id=row.operation_id,
             )
             if not known or LedgerRow.model_validate(known[0]["body"]).state is not row.state:
@@ -113,6 +121,10 @@ class OrphanBook:
             await outbox.queue(connection, self._notifiers, messages)
             await audit.append(connection, entries)
         return True
+
+    async def look_again(self, operation_id: str) -> None:
+        async with self._database.begin() as connection:
+            await run(connection, _LOOK_AGAIN, operation=operation_id)
 
     async def end_orphan(
         self,

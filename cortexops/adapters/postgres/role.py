@@ -58,6 +58,7 @@ BEGIN
         postmortems, outbox, silences, partitions, fate_counts, stops, autonomy_overrides,
         policy_revisions TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE, DELETE ON correlators, remediation_slots TO cortexops_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON seen_requests TO cortexops_app;
     GRANT SELECT ON alembic_version TO cortexops_app;
     REVOKE EXECUTE ON FUNCTION audit_lock_heads(text[]) FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION audit_lock_heads(text[]) TO cortexops_app;

@@ -15,6 +15,7 @@ from cortexops.adapters.postgres.incidents import IncidentBook
 from cortexops.adapters.postgres.orphans import OrphanBook
 from cortexops.adapters.postgres.outbox import MessageOutbox
 from cortexops.adapters.postgres.partitions import Partitions
+from cortexops.adapters.postgres.replays import Replays
 from cortexops.adapters.postgres.signals import SignalBook
 from cortexops.adapters.postgres.silences import SilenceBook
 from cortexops.adapters.postgres.switches import Slots, Switches
@@ -39,6 +40,7 @@ class PostgresStore(
     HistoryBook,
     FeedbackBook,
     OrphanBook,
+    Replays,
     Store,
 ):
     """Implements the port; what each method promises is written there."""
