@@ -32,6 +32,8 @@ def back_off(attempts: int, asked: float) -> float:
 class Delivery:
     """`start` it once; `stop` finishes what is being sent. `idle_seconds`: pause when nothing waits."""
 
+    component = "delivery"
+
     def __init__(
         self, store: Outbox, notifiers: Mapping[str, Notifier], *, idle_seconds: float = 1.0
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from temporalio import activity
 
 from activities.errors import for_temporal
-from activities.guards import GuardStore, admitted, stopped, utc_now
+from activities.guards import GuardStore, admitted, outdated, stopped, utc_now
 from activities.remediation import Books, RemediationActivities
 from cortexops.contracts.remediation import (
     ApplyInput,
@@ -22,10 +22,11 @@ from cortexops.contracts.remediation import (
     ApplyResult,
     CompensateInput,
     CompensateResult,
+    Step,
 )
 from cortexops.domain.action import Action
 from cortexops.domain.audit import AuditEntry, AuditType
-from cortexops.domain.errors import Rejected
+from cortexops.domain.errors import Rejected, TemporaryError
 from cortexops.domain.ids import operation_id
 from cortexops.domain.incident import Reason
 from cortexops.domain.limits import RemediationLimits
@@ -185,29 +186,41 @@ class GuardedRemediation(RemediationActivities):
             _acting.reset(token)
 
     async def _not_its_turn(self, order: ApplyInput) -> ApplyResult | None:
-        """The refusal when a limit is reached; the activity is tried again while it is not its turn. What has
-        been begun is finished: only a change without a ledger row waits."""
+        """The refusal when a limit is reached or the policy is another; the activity is tried again while it is
+        not its turn. What has been begun is finished: only a change without a ledger row is held up."""
         step, action = order.step, order.prepared.action
         operation = operation_id(step.incident_id, step.attempt, step.step, action.hash)
         with for_temporal():
             if await self._guard_books.row(operation) is not None:
                 return None
-            why = await admitted(
-                self._guard_books, step.incident_id, action, self._remediation_limits, self._clock()
-            )
+            reason, outcome = Reason.POLICY_CHANGED, ApplyOutcome.CHANGED
+            why = await outdated(self._guard_books, order.policy_revision)
+            if why is None:
+                reason, outcome = Reason.LIMITED, ApplyOutcome.REFUSED
+                try:
+                    why = await admitted(
+                        self._guard_books, step.incident_id, action, self._remediation_limits, self._clock()
+                    )
+                except TemporaryError as waits:  # said once, however often it is tried
+                    await self._note(step, operation, AuditType.STATE_CHANGED, reason, str(waits), "waits")
+                    raise
             if why is None:
                 return None
-            entry = AuditEntry(
-                chain=step.incident_id,
-                type=AuditType.ACTION_REFUSED,
-                reason=Reason.LIMITED,
-                detail=why,
-                at=self._clock(),
-                data={"operation": operation, "attempt": step.attempt},
-                idempotency_key=f"{operation}:limited",
-            )
-            await self._guard_books.append([entry])
-        REMEDIATIONS.labels(action=action.type, result=ApplyOutcome.REFUSED).inc()
-        return ApplyResult(
-            outcome=ApplyOutcome.REFUSED, reason=Reason.LIMITED, detail=why, operation_id=operation
+            key = "limited" if reason is Reason.LIMITED else reason.value
+            await self._note(step, operation, AuditType.ACTION_REFUSED, reason, why, key)
+        REMEDIATIONS.labels(action=action.type, result=outcome).inc()
+        return ApplyResult(outcome=outcome, reason=reason, detail=why, operation_id=operation)
+
+    async def _note(
+        self, step: Step, operation: str, type_: AuditType, reason: Reason, detail: str, key: str
+    ) -> None:
+        entry = AuditEntry(
+            chain=step.incident_id,
+            type=type_,
+            reason=reason,
+            detail=detail,
+            at=self._clock(),
+            data={"operation": operation, "attempt": step.attempt},
+            idempotency_key=f"{operation}:{key}",
         )
+        await self._guard_books.append([entry])

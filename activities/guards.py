@@ -9,13 +9,13 @@ from cortexops.domain.action import Action
 from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.limits import RULE, Entry, Phase, RemediationLimits
 from cortexops.domain.switch import UNREADABLE, stopping
-from cortexops.ports.switches import SlotStore, SwitchStore
+from cortexops.ports.switches import HistoryStore, SlotStore, SwitchStore
 
 _AGAIN = timedelta(seconds=5)
 """An approved change that must wait for its turn is tried again after this."""
 
 
-class GuardStore(SwitchStore, SlotStore, Protocol):
+class GuardStore(SwitchStore, SlotStore, HistoryStore, Protocol):
     """What the guards need of the store."""
 
 
@@ -49,3 +49,16 @@ async def admitted(
     if found.entry is Entry.WAIT:
         raise TemporaryError(f"{found.reason}: {found.detail}", delay=_AGAIN)
     return f"{RULE}: {found.reason}: {found.detail}" if found.entry is Entry.REFUSED else None
+
+
+async def outdated(store: HistoryStore, revision: str) -> str | None:
+    """Why the decision no longer stands, or None: another revision of the policy decides by now.
+
+    Where no revision was noted yet nobody can have changed it."""
+    current = await store.revisions()
+    if not current or revision in current.values():
+        return None
+    now = ", ".join(f"{engine} decides by revision {of[:12]}" for engine, of in sorted(current.items()))
+    return (
+        f"the policy changed since the decision: it was made by revision {revision[:12] or 'unknown'}, {now}"
+    )

@@ -15,11 +15,13 @@ from activities.gathering import Backend, Reads
 from activities.investigate import alternatives_for, candidates_for, investigate
 from activities.recall import PATIENCE_SECONDS, clean
 from activities.runbooks import Runbooks
+from activities.traffic import Traffic
 from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
 from cortexops.domain.action import Candidate
 from cortexops.domain.case import Case, completed, masked
 from cortexops.domain.conclusion import MOST_EVIDENCE
 from cortexops.domain.diagnosis import Diagnosis
+from cortexops.domain.earlier import earlier_value
 from cortexops.domain.errors import CortexError, InvalidInput
 from cortexops.domain.reasoning_material import material
 from cortexops.domain.recall import HALF_LIFE_DAYS
@@ -92,6 +94,7 @@ class InvestigationActivities(Investigation):
                         half_life_days=self._half_life_days,
                         reads=reads,
                     )
+                    scene = await self._with_earlier(scene, diagnosis)
                     candidates = candidates_for(self._propose, scene, diagnosis)
                     if self._runbooks is not None:
                         left = question.budget_seconds - (time.perf_counter() - began)
@@ -103,6 +106,9 @@ class InvestigationActivities(Investigation):
                 diagnosis = diagnosis.model_copy(update={"evidence": diagnosis.evidence[:MOST_EVIDENCE]})
                 candidates = candidates[:_MOST_CANDIDATES]
                 others = alternatives_for(self._propose, scene, diagnosis) if question.model else {}
+                traffic = Traffic(reads.backends.get("prometheus"), scene)
+                candidates = await traffic.told(candidates)
+                others = {name: tuple(await traffic.told(found)) for name, found in others.items()}
                 await self._store.save_diagnosis(question.incident_id, diagnosis)
                 seconds = time.perf_counter() - began
         INVESTIGATION_SECONDS.observe(seconds)
@@ -114,6 +120,21 @@ class InvestigationActivities(Investigation):
             material=material(scene, diagnosis) if question.model else (),
             alternatives={name: found[:_MOST_CANDIDATES] for name, found in others.items()},
         )
+
+    async def _with_earlier(self, scene: Scene, diagnosis: Diagnosis) -> Scene:
+        """With the value that our ledger knows of the key at fault; without, when it cannot be read just now."""
+        cause = diagnosis.cause
+        key = cause.facts.get("key", "") if cause else ""
+        if cause is None or cause.resource.kind != "ConfigMap" or not key:
+            return scene
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                rows = await self._store.verified_changes(cause.resource)
+        except (CortexError, TimeoutError) as error:
+            activity.logger.warning("the ledger was not asked for earlier values: %s", type(error).__name__)
+            return scene
+        known = earlier_value(rows, cause.resource, key)
+        return scene.model_copy(update={"earlier": (known,) if known else ()})
 
     @activity.defn
     async def remember(self, case: Case) -> bool:

@@ -22,10 +22,10 @@ from activities.bookkeeping import (
 )
 from activities.errors import for_temporal, heartbeating, told
 from activities.health import subjects, utc_now, watch_health
-from activities.means import Judged, Means, Taken, get, not_reversible
+from activities.means import Judged, Means, StoredOtherwise, Taken, get, not_reversible
 from activities.means.creating import Creating
 from activities.means.draining import Draining
-from activities.means.patching import Patching
+from activities.means.patching import Patching, check_found
 from activities.means.preparing import prepare
 from activities.means.proposing import Proposing
 from activities.means.removing import Deleting, Evicting
@@ -51,7 +51,7 @@ from cortexops.domain.ids import operation_id
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import Effect, LedgerRow, LedgerState
 from cortexops.domain.resource import JSON, ResourceRef
-from cortexops.domain.snapshot import masked_change, snapshot_of
+from cortexops.domain.snapshot import commands_by_hand, masked_change, snapshot_of
 from cortexops.domain.verification import Phase, Verification
 from cortexops.domain.words import counted
 from cortexops.metrics import REMEDIATIONS
@@ -89,7 +89,7 @@ class RemediationActivities(Remediation):
             try:
                 cluster = self._cluster(action.target)
                 live = await get(cluster, action.target)
-                prepared = await prepare(cluster, live, action, at)
+                prepared = await prepare(cluster, live, action, at, self._books)
                 if prepared.change.verb is Verb.NOTHING:
                     detail = f"no change was chosen, a person takes over: {action.said('reason')}"
                     return DryRunResult(ok=False, reason=Reason.ESCALATION_CHOSEN, detail=detail)
@@ -191,7 +191,11 @@ class RemediationActivities(Remediation):
         trusted. Raises `Conflict` when code no longer offers it: then the object is another than it was."""
         try:
             return await prepare(
-                cluster, live, order.prepared.action, order.prepared.prepared_at or utc_now()
+                cluster,
+                live,
+                order.prepared.action,
+                order.prepared.prepared_at or utc_now(),
+                self._books,
             )
         except Rejected as error:
             raise Conflict(str(error)) from error
@@ -216,14 +220,26 @@ class RemediationActivities(Remediation):
                     return await settled(
                         self._books, row, LedgerState.REFUSED, Reason.OBJECT_CHANGED, told(error)
                     )
+            except StoredOtherwise as error:
+                return await self._otherwise(row, error)
             else:
-                effect = Effect.DONE
+                effect, live = Effect.DONE, None
+        if effect is Effect.DONE and live is not None:  # a run before this one did it: how did it come out?
+            try:
+                check_found(row.change, live)
+            except StoredOtherwise as error:
+                return await self._otherwise(row, error)
         if effect is Effect.UNKNOWN:
-            detail = f"cannot tell whether {row.action} took effect: the object was changed by somebody else"
+            detail = f"cannot tell whether {row.action} took effect: {_fate(row.change, live)}"
             return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_UNKNOWN, detail)
         detail = f"{row.action}: {said}" if said else str(row.action)
         reason = Reason.PULL_REQUEST_OPENED if row.change.verb is Verb.PROPOSE else Reason.APPLIED
         return await settled(self._books, row, LedgerState.APPLIED, reason, detail)
+
+    async def _otherwise(self, row: LedgerRow, error: StoredOtherwise) -> ApplyResult:
+        """It is made, and not as people were shown: nothing more is done by itself, a person gets the commands."""
+        detail = "\n".join([f"{row.action}: {told(error)}", *commands_by_hand(row.change)])
+        return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_DIFFERS, detail)
 
     @activity.defn
     async def verify(self, question: VerifyInput) -> Verification:
@@ -233,6 +249,7 @@ class RemediationActivities(Remediation):
             since = row.created_at if row else utc_now() - timedelta(seconds=question.limits.window)
             target = row.change.target if row else question.action.target
             async with heartbeating():
+                metrics = await metric_watch(self.metrics, question, since)
                 verdict = await watch_health(
                     cluster,
                     _watched(question.action, target, question.subject),
@@ -241,7 +258,8 @@ class RemediationActivities(Remediation):
                     least_replicas=min(1, question.expected_replicas),
                     criteria=ACTIONS[question.action.type].spec.criteria,
                     change=row.change if row else None,
-                    also=await metric_watch(self.metrics, question, since),
+                    also=metrics.measure if metrics else None,
+                    longer=metrics.limits if metrics else None,
                 )
             if verdict.phase is Phase.SUCCESSFUL:
                 verified = entry(
@@ -264,7 +282,16 @@ class RemediationActivities(Remediation):
                     return undone
                 cluster = self._cluster(row.change.target)
                 watched = _watched(row.action, row.action.target, order.subject)
-                verdict = await watch_health(cluster, watched, order.limits, since=utc_now())
+                since = utc_now()
+                metrics = await metric_watch(self.metrics, _asked(order, row), since, made=row.created_at)
+                verdict = await watch_health(
+                    cluster,
+                    watched,
+                    order.limits,
+                    since=since,
+                    also=metrics.measure if metrics else None,
+                    longer=metrics.limits if metrics else None,
+                )
         healthy = {Phase.SUCCESSFUL: True, Phase.FAILED: False}.get(verdict.phase)
         return undone.model_copy(
             update={"healthy": healthy, "detail": f"{undone.detail}; then {verdict.detail}"}
@@ -283,8 +310,8 @@ class RemediationActivities(Remediation):
             taken = await self._by(row.change).take_back(self._cluster(row.change.target), row)
         if taken.done:
             state, type_, told_as = LedgerState.COMPENSATED, AuditType.COMPENSATION_EXECUTED, "compensated"
-        elif taken.reason is Reason.NOT_REVERSIBLE:
-            return CompensateResult(done=False, reason=taken.reason, detail=taken.detail)
+        elif taken.reason is Reason.NOT_REVERSIBLE:  # it stays as it is recorded
+            state, type_, told_as = row.state, AuditType.COMPENSATION_REFUSED, "not_reversible"
         else:
             state, type_ = LedgerState.UNKNOWN, AuditType.COMPENSATION_REFUSED
             told_as = "compensation_failed"
@@ -350,6 +377,26 @@ class RemediationActivities(Remediation):
 
 def _operation(step: Step, action: Action) -> str:
     return operation_id(step.incident_id, step.attempt, step.step, action.hash)
+
+
+def _asked(order: CompensateInput, row: LedgerRow) -> VerifyInput:
+    """What is to be well after the undo."""
+    return VerifyInput(
+        step=order.step,
+        action=row.action,
+        operation_id=order.operation_id,
+        limits=order.limits,
+        subject=order.subject,
+    )
+
+
+def _fate(change: Change, live: JSON | None) -> str:
+    """What became of an object that no longer tells whether a change was made."""
+    if live is None:
+        return f"{change.target} is gone"
+    if change.verb is not Verb.CREATE and live["metadata"].get("uid") != change.uid:
+        return f"{change.target} was replaced by another of that name"
+    return "the object was changed by somebody else"
 
 
 def _watched(action: Action, target: ResourceRef, subject: ResourceRef) -> list[ResourceRef]:

@@ -14,7 +14,7 @@ from cortexops.domain.topology import Relation
 _HIGHEST = 4  # owners above one another; a Job's pod of a CronJob has two
 _STATEFUL_POD = re.compile(r"^(?P<set>.+)-\d+$")
 _PLACES = ("Deployment", "StatefulSet", "DaemonSet")
-_NO_WORKLOAD = ("Namespace", "PersistentVolume", "StorageClass")
+_NO_WORKLOAD = ("Namespace", "PersistentVolume", "StorageClass", "IngressClass")
 _MOST_USERS = 3
 
 

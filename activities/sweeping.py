@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 from temporalio import activity
 
 from activities.errors import for_temporal, heartbeating
 from activities.health import utc_now
 from activities.orphan_words import approval_void, closing_entries, ending, row_entries, row_message
+from activities.proposals import Following, proposal_entries
 from cortexops.adapters.temporal_runs import Run, Runs
 from cortexops.contracts.remediation import CompensateInput, Remediation, Step
 from cortexops.contracts.sweeping import (
     AnchorReport,
+    ArchiveReport,
     ClosedOrphan,
     ClusterSweeping,
     Orphan,
@@ -28,7 +32,8 @@ from cortexops.contracts.sweeping import (
     Sweeping,
 )
 from cortexops.domain.audit import AuditEntry, AuditType
-from cortexops.domain.errors import CortexError, NotFound
+from cortexops.domain.change import Verb
+from cortexops.domain.errors import CortexError, NotFound, PermanentError
 from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.postmortem import write_postmortem
@@ -47,6 +52,7 @@ from cortexops.domain.sweep import (
 from cortexops.domain.verification import Limits
 from cortexops.metrics import AUDIT_ANCHORED, AUDIT_ANCHORS, ORPHANS, WORKFLOW_OUTCOMES
 from cortexops.ports.cluster import ReadableCluster
+from cortexops.ports.forge import Forge
 from cortexops.ports.sweeping import SweepStore, Unfinished
 
 _MOST = 100
@@ -54,8 +60,16 @@ _MOST = 100
 _AT_ONCE = 16
 
 
+class Archiving(NamedTuple):
+    """Rows of incidents that ended so many days ago go into archives in the folder."""
+
+    folder: Path
+    days: float
+
+
 class BookSweeping(Sweeping):
-    """Finds and closes. `grace`: so long after its end a workflow's last request may be under way."""
+    """Finds and closes. `grace`: so long after its end a workflow's last request may be under way. Without
+    `archiving` the audit trail is kept as it is."""
 
     def __init__(
         self,
@@ -63,11 +77,13 @@ class BookSweeping(Sweeping):
         runs: Runs,
         *,
         grace: timedelta,
+        archiving: Archiving | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._runs = runs
         self._grace = grace
+        self._archiving = archiving
         self._clock = clock
 
     @activity.defn
@@ -93,6 +109,31 @@ class BookSweeping(Sweeping):
             days=tuple(str(one.day) for one in written),
             newest=f"{newest[0].day}:{newest[0].hash}" if newest else "",
         )
+
+    @activity.defn
+    async def archive_audit(self) -> ArchiveReport:
+        with for_temporal():
+            async with heartbeating():
+                return await self.archive()
+
+    async def archive(self) -> ArchiveReport:
+        """Archive until nothing is ripe. Raises `PermanentError` when the folder is not there, since nobody
+        would find again what a worker writes into a folder of its own, or when the login may not prune."""
+        if self._archiving is None or self._archiving.days <= 0:
+            return ArchiveReport()
+        folder, days = self._archiving
+        if not folder.is_dir():
+            raise PermanentError(f"audit.archive_path: {folder} is no folder here; nothing was archived")
+        now = self._clock()
+        bound = now - timedelta(days=days)
+        report = ArchiveReport()
+        while written := await self._store.prune(bound, folder, actor="cortexops", now=now):
+            report = ArchiveReport(
+                archives=(*report.archives, written.path.name),
+                rows=report.rows + written.rows,
+                incidents=report.incidents + len(written.ends),
+            )
+        return report
 
     async def find(self) -> Orphans:
         """Ask Temporal about every incident with something left. Raises `TemporaryError`."""
@@ -195,10 +236,13 @@ class RowSweeping(ClusterSweeping):
         *,
         remediation: Remediation | None = None,
         limits: Limits | None = None,
+        forge: Forge | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`forge`: where pull requests are followed; without, they are left to people."""
         self._store = store
         self._clusters = clusters
+        self._following = Following(store, clusters, forge, clock) if forge is not None else None
         self._remediation = remediation
         self._limits = limits or Limits()
         self._clock = clock
@@ -218,10 +262,14 @@ class RowSweeping(ClusterSweeping):
             await self._settle(incident, orphan, row) for row in await self._store.unswept(incident.id)
         ]
         for outcome in outcomes:
+            if outcome in _OF_PROPOSALS:
+                continue
             ORPHANS.labels(outcome=outcome).inc()
         return Settled(outcomes=tuple(outcomes))
 
     async def _settle(self, incident: Incident, orphan: Orphan, row: LedgerRow) -> Outcome:
+        if self._following is not None and row.change.verb is Verb.PROPOSE:
+            return await self._follow(self._following, incident, orphan, row)
         finding = await self._look(row, quiet=orphan.quiet)
         if not finding.outcome.settled:
             return finding.outcome
@@ -237,6 +285,20 @@ class RowSweeping(ClusterSweeping):
         entries = row_entries(row, finding, orphan.run, at)
         told = [row_message(incident, row, finding, at)] if incident.ended_at is not None else []
         await self._store.sweep_row(row, finding, entries, told)
+        return finding.outcome
+
+    async def _follow(
+        self, following: Following, incident: Incident, orphan: Orphan, row: LedgerRow
+    ) -> Outcome:
+        """A pull request that was opened is no orphan: people decide on it long after the incident."""
+        finding = await following.look(row, quiet=orphan.quiet)
+        at = max(self._clock(), row.updated_at)
+        if finding.steps:
+            settled = finding.outcome.settled and incident.ended_at is not None
+            told = [row_message(incident, row, finding, at)] if settled else []
+            await self._store.sweep_row(row, finding, proposal_entries(row, finding, at), told)
+        if not finding.outcome.settled:
+            await self._store.look_again(row.operation_id)
         return finding.outcome
 
     async def _look(self, row: LedgerRow, *, quiet: bool) -> Finding:
@@ -261,6 +323,7 @@ class RowSweeping(ClusterSweeping):
 
 
 _TAKEN_BACK = "taken back"
+_OF_PROPOSALS = frozenset({Outcome.WAITING, Outcome.VERIFIED, Outcome.DECLINED})
 
 
 async def _find(cluster: ReadableCluster, ref: ResourceRef) -> JSON | None:

@@ -21,6 +21,7 @@ from cortexops.domain.signal import invalid_input
 from cortexops.settings_git import GitSettings
 from cortexops.settings_ingest import CorrelatorSettings, GatewaySettings, NatsSettings
 from cortexops.settings_model import ModelSettings
+from cortexops.settings_pagerduty import PagerDutySettings
 from cortexops.settings_policy import AutonomySettings, LimitSettings, PolicySettings
 from cortexops.settings_section import Section
 from cortexops.settings_verification import VerificationSettings
@@ -162,6 +163,10 @@ class AuditSettings(Section):
     archive_path: Path | None = Field(
         None, description="folder of archives; <data_dir>/audit-archive when absent"
     )
+    archive_daily: bool = Field(
+        True,
+        description="with both of them set, the Temporal Schedule `cortexops-archive` archives every night",
+    )
 
 
 class SweepSettings(Section):
@@ -260,6 +265,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     sweep: SweepSettings = SweepSettings()
     slack: SlackSettings = SlackSettings()
+    pagerduty: PagerDutySettings = PagerDutySettings()
     approvals: ApprovalSettings = ApprovalSettings()
     people: tuple[PersonSettings, ...] = ()
     log: LogSettings = LogSettings()

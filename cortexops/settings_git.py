@@ -9,6 +9,21 @@ from pydantic import Field, SecretStr
 from cortexops.settings_section import Section
 
 
+class ValuesSettings(Section):
+    """Where the values of a Helm chart set the fields of one object that it renders."""
+
+    kind: str = Field("Deployment", description="kind of the object")
+    name: str = Field("{app}", description="its name; {app} is the release")
+    file: str = Field(
+        description="the values file, or the manifest of the Flux HelmRelease that has them inline; placeholders as "
+        "in `path`"
+    )
+    fields: dict[str, str] = Field(
+        description="field of the object → place in the values, such as `spec.replicas: replicaCount`; what lies "
+        "below a field lies below its place; `…image:tag` is the tag of an image"
+    )
+
+
 class RepositorySettings(Section):
     """One repository, and which objects are in it."""
 
@@ -21,12 +36,16 @@ class RepositorySettings(Section):
     )
     apps: list[str] = Field(
         default_factory=list,
-        description="Argo CD applications or Flux names whose objects are in it; empty: all",
+        description="Argo CD applications, Flux names or Helm releases whose objects are in it; empty: all",
     )
     branch: str = Field("main", description="branch that pull requests are made against")
     path: str = Field(
         "**/*.y*ml",
         description="files to look in, as a pattern; {cluster}, {namespace}, {kind}, {name} and {app} are filled in",
+    )
+    values: list[ValuesSettings] = Field(
+        default_factory=list,
+        description="of objects that a Helm chart renders: where its values are, and which of them set what",
     )
     provider: Literal["github", "gitlab", "gitea", "none"] = Field(
         "none", description="who takes pull requests: github, gitlab, gitea, or none (the branch only)"

@@ -15,7 +15,9 @@ class VerificationSettings(Section):
     interval_seconds: float = Field(
         10, description="pause between two queries of a check; at least the scrape interval", gt=0
     )
-    range_seconds: float = Field(60, description="a value covers at most so much of the time since", gt=0)
+    range_seconds: float = Field(
+        60, description="a value covers at most so much of the time since, or four scrapes", gt=0
+    )
     before_seconds: float = Field(300, description="so much time before the change is a baseline", gt=0)
     calm_seconds: float = Field(
         3600, description="so much time before the trouble began is the other baseline", gt=0

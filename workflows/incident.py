@@ -30,14 +30,15 @@ with workflow.unsafe.imports_passed_through():
         VerifyInput,
     )
     from cortexops.domain import narrative
-    from cortexops.domain.action import Candidate, order
+    from cortexops.domain.action import Candidate, ProposerKind, order
     from cortexops.domain.approval import ApprovalState, Vote
     from cortexops.domain.audit import AuditType
     from cortexops.domain.diagnosis import Diagnosis, Verdict
-    from cortexops.domain.ending import APPROVAL_ENDS, Course, ending, quiet_ending
+    from cortexops.domain.ending import APPROVAL_ENDS, Course, ending, none_left, quiet_ending, refusals
     from cortexops.domain.incident import Incident, IncidentState, Reason
     from cortexops.domain.message import MessageKind
     from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
+    from cortexops.domain.proposing import proposer_of
     from cortexops.domain.verification import Phase, Verification
     from workflows import options
     from workflows.approval import ApprovalDesk
@@ -47,6 +48,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.signals import SignalLog
 
 _STEP_FAILED = {
+    IncidentState.POLICY_CHECK: Reason.POLICY_UNAVAILABLE,
+    IncidentState.APPROVAL_PENDING: Reason.APPROVAL_UNAVAILABLE,
     IncidentState.DRY_RUNNING: Reason.DRY_RUN_REJECTED,
     IncidentState.REMEDIATING: Reason.EFFECT_UNKNOWN,
     IncidentState.VERIFYING: Reason.VERIFICATION_ERROR,
@@ -71,8 +74,9 @@ class IncidentWorkflow:
         self._interruption = Interruption()
         self._inquiry = Inquiry(order, self._book, self._signals, self._interruption)
         self._tried: set[str] = set()
+        self._refused: list[str] = []
         self._last_carried_out: tuple[Candidate, Diagnosis] | None = None
-        self._rolled_back = False
+        self._undone = 0
 
     @workflow.run
     async def run(self, order: IncidentInput) -> Incident:
@@ -83,7 +87,7 @@ class IncidentWorkflow:
                 await self._respond()
         except Interrupted:
             await self._merge()
-        except ActivityError as error:
+        except (ActivityError, ApplicationError) as error:  # the latter comes from local activities
             failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
             await self._escalate(failed, f"a step kept failing: {error.cause or error}")
         await self._learn_from_failure()
@@ -113,12 +117,15 @@ class IncidentWorkflow:
                 if change.reason in (Reason.DRY_RUN_FORBIDDEN, Reason.ESCALATION_CHOSEN):
                     return await self._escalate(change.reason, change.detail)
                 self._tried.add(candidate.action.hash)
+                self._refused.append(f"{candidate.action}: {change.detail}")
                 continue
             if decision.effect is Effect.REQUIRE_APPROVAL and not await self._approved(
                 candidate, found.diagnosis, change, decision, attempt
             ):
                 return
             applied = await self._apply(candidate, change, decision, attempt)
+            if applied.outcome in (ApplyOutcome.CHANGED, ApplyOutcome.REFUSED):
+                self._refused.append(f"{candidate.action}: {applied.detail}")
             if applied.outcome is ApplyOutcome.CHANGED:
                 continue  # the object is not the one that was looked at: look again, ask again
             self._tried.add(candidate.action.hash)
@@ -132,7 +139,8 @@ class IncidentWorkflow:
                 return await self._mended(candidate, found.diagnosis, verification)
             if not await self._undo(applied, verification, attempt):
                 return
-        await self._give_up(Reason.ATTEMPTS_EXHAUSTED, f"{self._limits.max_attempts} attempts did not help")
+        detail = f"{self._limits.max_attempts} attempts did not help{refusals(self._refused)}"
+        await self._give_up(Reason.ATTEMPTS_EXHAUSTED, detail)
 
     async def _freed(self, until: datetime | None, why: str) -> bool:
         """Wait while a silence holds the incident. False when it ended meanwhile."""
@@ -170,7 +178,7 @@ class IncidentWorkflow:
         course = Course(
             all_resolved=self._signals.all_resolved,
             only_object_states=self._signals.only_object_states,
-            rolled_back=self._rolled_back,
+            rolled_back=self._undone > 0,
             flapping=self._book.incident.flapping or self._signals.flapping(workflow.now()),
         )
         found = ending(diagnosis, course)
@@ -185,6 +193,7 @@ class IncidentWorkflow:
         cause = diagnosis.cause
         reason = Reason.CAUSE_FOUND if diagnosis.verdict is Verdict.ROOT_CAUSE else Reason.CAUSE_HYPOTHESIS
         incident = self._book.incident
+        proposer = proposer_of(candidate, diagnosis)
         question = PolicyInput(
             now=workflow.now(),
             incident_id=incident.id,
@@ -204,6 +213,8 @@ class IncidentWorkflow:
             blast_radius=candidate.blast_radius,
             diff=candidate.planned,
             commands=candidate.commands,
+            proposed_by=proposer,
+            proposed_by_person=proposer.name if proposer.kind is ProposerKind.PERSON else None,
         )
         return await self._book.decide(question, reason, diagnosis.summary, candidate=candidate)
 
@@ -265,8 +276,8 @@ class IncidentWorkflow:
         if state is ApprovalState.PENDING:
             void = self._signals.all_resolved or self._interruption.absorbed
             state = ApprovalState.VOID if void else ApprovalState.EXPIRED
+        self._desk.close()  # from here on nobody is told that a vote counted
         await self._book.settle(request, state, self._desk.votes)
-        self._desk.close()
         self._interruption.check()
         if state is ApprovalState.APPROVED:
             return True
@@ -361,21 +372,18 @@ class IncidentWorkflow:
             by_hand = "\n".join(undone.commands)
             await self._escalate(undone.reason, f"{undone.detail}\n{by_hand}".strip())
             return False
-        self._rolled_back = True
+        self._undone += 1
         self._book.after_undo(undone.healthy, undone.detail)
         return True
 
     async def _out_of_remedies(self, found: Investigated) -> None:
-        why = "; ".join(f"{c.action.type}: {c.why}" for c in found.candidates if not c.feasible)
-        known = f"Not possible: {why}." if why else "No remedy is known for this cause."
-        tried = f"{len(self._tried)} tried and undone; none is left." if self._tried else ""
-        detail = tried or f"{found.diagnosis.summary} {known}"
+        detail = none_left(found.diagnosis, found.candidates, self._undone, self._refused)
         await self._give_up(Reason.NO_FEASIBLE_ACTION, detail)
 
     async def _give_up(self, reason: Reason, detail: str) -> None:
         """Nothing is left to try: say so. When everything was undone, the state says that as well."""
         states = (IncidentState.ROLLING_BACK, IncidentState.INVESTIGATING)
-        if self._rolled_back and self._book.incident.state in states:
+        if self._undone and self._book.incident.state in states:
             await self._book.end(IncidentState.ROLLED_BACK, reason, detail)
         else:
             await self._escalate(reason, detail)

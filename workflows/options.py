@@ -8,6 +8,7 @@ from typing import Any
 from temporalio.common import RetryPolicy
 
 from cortexops.contracts.incident import TaskQueue
+from cortexops.domain.scraping import MOST_EXTENSION
 
 _PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -96,11 +97,13 @@ def reading(seconds: float) -> dict[str, Any]:
 
 
 def verification(window_seconds: float) -> dict[str, Any]:
-    """A verification that a crash interrupts is measured anew; three windows at most."""
+    """A verification that a crash interrupts is measured anew; three windows at most, each as long as metrics
+    that are seldom scraped may make it."""
+    longest = window_seconds + MOST_EXTENSION
     return {
         "task_queue": TaskQueue.REMEDIATION,
-        "start_to_close_timeout": timedelta(seconds=window_seconds + 60),
+        "start_to_close_timeout": timedelta(seconds=longest + 60),
         "heartbeat_timeout": timedelta(seconds=15),
-        "schedule_to_close_timeout": timedelta(seconds=3 * window_seconds + 300),
+        "schedule_to_close_timeout": timedelta(seconds=3 * longest + 300),
         "retry_policy": _PATIENT,
     }

@@ -1,4 +1,4 @@
-"""What the schedules run: one sweep after terminated workflows, and the daily anchor of the audit trail."""
+"""What the schedules run: one sweep after terminated workflows, the audit trail's daily anchor and archive."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from temporalio.exceptions import ActivityError
 
 from cortexops.contracts.sweeping import (
     ANCHOR_WORKFLOW,
+    ARCHIVE_WORKFLOW,
     SWEEP_WORKFLOW,
     AnchorReport,
+    ArchiveReport,
     ClosedOrphan,
     ClusterSweeping,
     Orphan,
@@ -89,5 +91,22 @@ class AnchorWorkflow:
         report: AnchorReport = await workflow.execute_activity_method(
             Sweeping.anchor_audit,
             **{**_BOOKS, "schedule_to_close_timeout": timedelta(hours=12)},
+        )
+        return report
+
+
+@workflow.defn(name=ARCHIVE_WORKFLOW)
+class ArchiveWorkflow:
+    """Tries until the database answers; what may not be done fails, and is tried again the next night."""
+
+    @workflow.run
+    async def run(self) -> ArchiveReport:
+        report: ArchiveReport = await workflow.execute_activity_method(
+            Sweeping.archive_audit,
+            **{
+                **_BOOKS,
+                "start_to_close_timeout": timedelta(hours=2),
+                "schedule_to_close_timeout": timedelta(hours=12),
+            },
         )
         return report

@@ -56,6 +56,14 @@ class ReadsLists(Protocol):
     def lists(self, action: Action) -> list[Listing]: ...
 
 
+@runtime_checkable
+class ReadsLedger(Protocol):
+    """An action whose `prepare` needs rows of our own ledger; they come with its other `reads`, by
+    `cortexops.domain.earlier.row_ref`."""
+
+    def operations(self, action: Action) -> list[str]: ...
+
+
 log = structlog.get_logger(__name__)
 
 _MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError)

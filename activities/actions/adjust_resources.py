@@ -1,4 +1,4 @@
-"""Raise a container's memory: at most twofold, within what the namespace and the nodes allow."""
+"""Raise a container's memory or CPU: at most twofold, within what the namespace and the nodes allow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from decimal import Decimal
 from activities.actions import Listing, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
 from cortexops.domain.blast import replica_count, workload_radius
-from cortexops.domain.change import edit, expectation, lookup, pointer
+from cortexops.domain.change import edit, expectation, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
-from cortexops.domain.errors import Rejected
-from cortexops.domain.quantity import format_bytes, parse_quantity
+from cortexops.domain.resizing import CPU, MEMORY, SORTS, NoRaise, check, raise_of
 from cortexops.domain.resource import JSON, ResourceRef
-from cortexops.domain.room import Reads, memory_ceiling, memory_room
-from cortexops.domain.room import held as held_by
+from cortexops.domain.room import Reads
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import (
     affected_workload,
@@ -27,12 +25,16 @@ from cortexops.domain.workload import (
     refused,
 )
 
-_FACTOR = 2
-_REQUEST_SHARE = Decimal("0.75")  # of the new limit (seed 000: 1Gi limit, 768Mi request)
+_REQUEST_SHARE = Decimal("0.75")  # of the new memory limit (seed 000: 1Gi limit, 768Mi request)
 _EFFECT = {
     Category.OOM_LIMIT_TOO_LOW: 0.85,
     Category.OOM_AFTER_RELEASE: 0.8,
     Category.MEMORY_LEAK: 0.3,
+    Category.CPU_THROTTLING: 0.8,
+}
+_WARNING = {
+    MEMORY: "Verify usage first: when memory grows without bound, more only delays the next kill.",
+    CPU: "More CPU takes it from the neighbours, and does not help where one thread does all the work.",
 }
 
 
@@ -40,7 +42,7 @@ class AdjustResources:
     spec = ActionSpec(
         type="adjust_resources",
         title="Adjust resources",
-        description="Set a container's memory limit and request. The pods are rolled.",
+        description="Set a container's memory or CPU limit and request. The pods are rolled.",
         risk=Risk.MEDIUM,
         reversible=True,
         kinds=("Deployment", "StatefulSet", "DaemonSet"),
@@ -48,7 +50,9 @@ class AdjustResources:
             "container": "name of the container",
             "memory_limit": "new limit; above the present one, at most twice it, within LimitRange, quota and "
             "half of the largest node",
-            "memory_request": "new request; at most the new limit",
+            "memory_request": "new request; at most the new limit, within the quota",
+            "cpu_limit": "instead of memory or besides: the same for CPU, with the same bounds",
+            "cpu_request": "goes with `cpu_limit`; at most the new limit, within the quota",
         },
         permissions=(
             Permission(group="apps", resource="deployments", verbs=("get", "patch")),
@@ -71,65 +75,37 @@ class AdjustResources:
         refusal = common_refusal(self.spec, action, live)
         if refusal is not None or live is None:
             return [refusal] if refusal else []
-        index = container_index(live, cause.container)
-        resources = live["spec"]["template"]["spec"]["containers"][index].get("resources") or {}
-        limit = (resources.get("limits") or {}).get("memory")
-        if limit is None:
-            return [
-                refused(
-                    self.spec,
-                    action,
-                    Infeasible.NO_LIMIT_SET,
-                    f"{cause.container} has no memory limit to raise",
-                )
-            ]
-        now = parse_quantity(limit)
-        ceiling = memory_ceiling(scene, target, live, cause.container)
-        most = now * _FACTOR if ceiling is None else min(now * _FACTOR, ceiling.most)
-        new = parse_quantity(format_bytes(most, at_most=True))
-        if new <= now:
-            return [
-                refused(
-                    self.spec,
-                    action,
-                    Infeasible.BOUND_REACHED,
-                    f"the limit {limit} is at its bound: {ceiling.says if ceiling else 'it is none'}",
-                )
-            ]
-        before_request = (resources.get("requests") or {}).get("memory", limit)
-        held = parse_quantity(before_request)
-        wanted = max(new * _REQUEST_SHARE, held)
-        room = memory_room(scene, target, live, ("requests.memory", "memory"), "requests")
-        request = min(new, wanted if room is None else max(held, min(wanted, held + room.most)))
-        rounded = format_bytes(request, at_most=True)
-        params = {
-            "container": cause.container,
-            "memory_limit": format_bytes(new),
-            "memory_request": rounded if parse_quantity(rounded) > held else before_request,
-        }
-        planned = {
-            "limits": {"memory": params["memory_limit"]},
-            "requests": {"memory": params["memory_request"]},
-        }
+        sort = CPU if cause.category is Category.CPU_THROTTLING else MEMORY
+        used = _cores_used(scene, target, cause.container)
+        made = raise_of(
+            scene,
+            target,
+            live,
+            cause.container,
+            sort,
+            lambda new: used if sort is CPU else new * _REQUEST_SHARE,
+        )
+        if isinstance(made, NoRaise):
+            why = Infeasible.NO_LIMIT_SET if made.unlimited else Infeasible.BOUND_REACHED
+            return [refused(self.spec, action, why, made.why)]
+        trouble = "throttled" if sort is CPU else "killed"
+        params = {f"{sort.name}_limit": made.limit, f"{sort.name}_request": made.request}
         return [
             offered(
                 self.spec,
-                Action(type=self.spec.type, target=target, params=params),
+                action.model_copy(update={"params": {"container": cause.container, **params}}),
                 effect=_EFFECT[cause.category],
-                why=f"{cause.container} is killed at its memory limit of {limit}; "
-                f"{params['memory_limit']} leaves it room",
+                why=f"{cause.container} is {trouble} at its {_said(sort.name)} limit of {made.limit_now}; "
+                f"{made.limit} leaves it room",
                 radius=workload_radius(scene, target),
                 commands=(
                     f"kubectl -n {shlex.quote(target.namespace)} set resources "
                     f"{target.kind.lower()}/{shlex.quote(target.name)} -c {shlex.quote(cause.container)} "
-                    f"--limits=memory={params['memory_limit']} --requests=memory={params['memory_request']}",
+                    f"--limits={sort.name}={made.limit} --requests={sort.name}={made.request}",
                 ),
-                caveats=(
-                    "Verify usage first: when memory grows without bound, more only delays the next kill.",
-                    "All pods of the workload are replaced, one after the other.",
-                ),
-                before={"limits": {"memory": limit}, "requests": {"memory": before_request}},
-                after=planned,
+                caveats=(_WARNING[sort], "All pods of the workload are replaced, one after the other."),
+                before={"limits": {sort.name: made.limit_now}, "requests": {sort.name: made.request_now}},
+                after={"limits": {sort.name: made.limit}, "requests": {sort.name: made.request}},
                 live=live,
             )
         ]
@@ -145,33 +121,36 @@ class AdjustResources:
         ]
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
-        index = container_index(live, action.text("container"))
-        base = pointer("spec", "template", "spec", "containers", index)
-        limit, request = action.text("memory_limit"), action.text("memory_request")
-        there, present = lookup(live, f"{base}/resources/limits/memory")
-        if not there:
-            raise Rejected(f"container {action.params['container']} has no memory limit (any more)")
-        if not parse_quantity(present) < parse_quantity(limit) <= parse_quantity(present) * _FACTOR:
-            raise Rejected(f"memory_limit {limit} is not above {present} and at most {_FACTOR} times it")
-        if parse_quantity(request) > parse_quantity(limit):
-            raise Rejected(f"memory_request {request} is above memory_limit {limit}")
-        ceiling = memory_ceiling(Reads(reads), action.target, live, action.text("container"))
-        if ceiling is not None and parse_quantity(limit) > ceiling.most:
-            raise Rejected(f"memory_limit {limit} is above what is allowed: {ceiling.says}")
-        room = memory_room(Reads(reads), action.target, live, ("requests.memory", "memory"), "requests")
-        more = parse_quantity(request) - held_by(live, "requests").get(action.text("container"), Decimal(0))
-        if room is not None and more > max(room.most, Decimal(0)):
-            raise Rejected(f"memory_request {request} is above what is left: {room.says}")
-        change = patch_of(
-            live,
-            action.target,
-            [
-                edit(live, f"{base}/resources/limits/memory", limit),
-                edit(live, f"{base}/resources/requests/memory", request),
-            ],
-            [expectation(live, f"{base}/name")],
-        )
+        container = action.text("container")
+        base = pointer("spec", "template", "spec", "containers", container_index(live, container))
+        edits = []
+        for sort in [sort for sort in SORTS if _names(action, sort.name)] or [MEMORY]:
+            limit, request = action.text(f"{sort.name}_limit"), action.text(f"{sort.name}_request")
+            check(Reads(reads), action.target, live, container, sort, limit, request)
+            edits += [
+                edit(live, f"{base}/resources/limits/{sort.name}", limit),
+                edit(live, f"{base}/resources/requests/{sort.name}", request),
+            ]
+        change = patch_of(live, action.target, edits, [expectation(live, f"{base}/name")])
         return Prepared(action=action, change=change, expected_replicas=replica_count(live))
+
+
+def _names(action: Action, resource: str) -> bool:
+    return f"{resource}_limit" in action.params or f"{resource}_request" in action.params
+
+
+def _said(resource: str) -> str:
+    return resource.upper() if resource == "cpu" else resource
+
+
+def _cores_used(scene: Scene, target: ResourceRef, container: str) -> Decimal:
+    """The most that was measured of one of its pods: it should have asked for so much at least."""
+    own = {target, *(ref for ref, _ in scene.pods_of(target))}
+    used = [
+        m.value for m in scene.measured
+        if m.what == "cpu_cores" and m.container == container and m.about in own and m.value > 0
+    ]  # fmt: skip
+    return Decimal(str(round(max(used, default=0.0), 3)))
 
 
 register(AdjustResources())

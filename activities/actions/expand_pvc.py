@@ -24,6 +24,7 @@ from cortexops.domain.workload import affected_workload, offered, patch_of, refu
 _FACTOR = 2
 _STEP = Decimal("1.5")
 _SIZE = "/spec/resources/requests/storage"
+_LASTING = "no volume can be made smaller, the API server refuses to ask for it"
 
 
 class ExpandPvc:
@@ -105,7 +106,7 @@ class ExpandPvc:
         if room is not None and parse_quantity(size) > room.most:
             raise Rejected(f"size {size} is above what is left: {room.says}")
         change = patch_of(live, action.target, [edit(live, _SIZE, size)], [])
-        return Prepared(action=action, change=change)
+        return Prepared(action=action, change=change.model_copy(update={"lasting": _LASTING}))
 
 
 def _size(live: JSON) -> str:

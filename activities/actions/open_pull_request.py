@@ -6,13 +6,13 @@ import copy
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from activities.actions import ACTIONS, Listing, ReadsLists, register
+from activities.actions import ACTIONS, Listing, ReadsLedger, ReadsLists, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
 from cortexops.domain.change import Change, Verb
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import InvalidInput, Rejected
 from cortexops.domain.manifest import Proposal, manifest_edits
-from cortexops.domain.ownership import owner_of, reconciler_of
+from cortexops.domain.ownership import Ownership, owner_of, reconciler_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import affected_workload, offered, refused
@@ -40,6 +40,8 @@ class OpenPullRequest:
             "container": "as of the remedy",
             "memory_limit": "as of the remedy",
             "memory_request": "as of the remedy",
+            "cpu_limit": "as of the remedy",
+            "cpu_request": "as of the remedy",
             "to_revision": "as of the remedy",
             "replica_set": "as of the remedy",
             "replicas": "as of the remedy",
@@ -47,6 +49,7 @@ class OpenPullRequest:
             "key": "as of the remedy",
             "source": "as of the remedy",
             "value": "as of the remedy",
+            "operation": "as of the remedy",
         },
         permissions=(Permission(group="apps", resource="deployments", verbs=("get",)),),
         criteria=("change_in_place",),
@@ -54,6 +57,8 @@ class OpenPullRequest:
     )
     covers: Callable[[Proposal], bool] | None = None
     """Whether a repository is configured for an object; None where no repositories are configured at all."""
+    unmapped: Callable[[Proposal], str] | None = None
+    """Why the edits cannot be made in the values of the chart that renders an object; empty: they can."""
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         target = affected_workload(scene, diagnosis)
@@ -68,37 +73,65 @@ class OpenPullRequest:
             for candidate in ACTIONS[remedy].propose(free, diagnosis) if remedy in ACTIONS else ():
                 live = scene.get(candidate.action.target)
                 if candidate.feasible and live is not None and candidate.action.target in owned:
-                    found.append(self._instead_of(candidate, live))
+                    found.append(self._instead_of(candidate, live, scene))
         return found
 
     def _owned(self, scene: Scene, ref: ResourceRef) -> bool:
         live = scene.get(ref)
-        return live is not None and ref.kind in _KINDS and reconciler_of(live) is not None
+        if live is None or ref.kind not in _KINDS:
+            return False
+        owner = owner_of(live)
+        if owner is None or owner.reconciles:
+            return owner is not None
+        # what Helm wrote is changed in the cluster, unless people have said where its values are
+        return owner.chart and self.covers is not None and self.covers(_proposal(ref, owner))
 
-    def _instead_of(self, candidate: Candidate, live: JSON) -> Candidate:
+    def _instead_of(self, candidate: Candidate, live: JSON, scene: Scene) -> Candidate:
         inner, owner = candidate.action, owner_of(live)
         action = Action(
             type=self.spec.type, target=inner.target, params={"remedy": inner.type, **inner.params}
         )
-        app = owner.name if owner else ""
-        if self.covers is None or not self.covers(Proposal(target=inner.target, app=app, edits=())):
-            why = f"no repository is configured that {inner.target} would be in (git.repositories)"
+        assert owner is not None
+        proposal = _proposal(inner.target, owner)
+        if self.covers is None or not self.covers(proposal):
+            why = (
+                f"no repository is configured with the chart values of {inner.target} (git.repositories.values)"
+                if owner.chart
+                else f"no repository is configured that {inner.target} would be in (git.repositories)"
+            )
             return refused(self.spec, action, Infeasible.NO_REPOSITORY, why)
-        tool = owner.tool if owner else "a controller"
+        unmapped = self._unmapped(proposal, inner, live, scene) if owner.chart else ""
+        if unmapped:
+            return refused(self.spec, action, Infeasible.NO_REPOSITORY, unmapped)
+        tool = owner.tool
+        lost = (
+            f"in the cluster {tool} would revert them."
+            if owner.reconciles
+            else f"in the cluster the next upgrade of release {owner.name} would overwrite them."
+        )
         made = offered(
             self.spec,
             action,
-            effect=candidate.expected_effect * 0.9,
+            effect=candidate.expected_effect * (0.9 if owner.reconciles else 1),
             why=f"{tool} owns {inner.target}, so the change goes through Git: {candidate.why}",
             radius=candidate.blast_radius,
             commands=candidate.commands,
             caveats=(
                 "Nothing changes until a person merges the pull request.",
-                f"The commands are what it amounts to; in the cluster {tool} would revert them.",
+                f"The commands are what it amounts to; {lost}",
                 *candidate.caveats,
             ),
         )
         return made.model_copy(update={"planned": candidate.planned, "risk": self.spec.risk})
+
+    def _unmapped(self, proposal: Proposal, inner: Action, live: JSON, scene: Scene) -> str:
+        """Why the remedy's edits are not known to be values of the chart; the dry run asks the file besides."""
+        try:
+            made = ACTIONS[inner.type].prepare(unowned(live), inner, scene.objects, scene.now)
+            edits = manifest_edits(made.change.edits, live)
+        except Rejected as error:
+            return str(error)
+        return self.unmapped(proposal.model_copy(update={"edits": edits})) if self.unmapped else ""
 
     def reads(self, action: Action) -> list[ResourceRef]:
         return ACTIONS[_remedy(action)].reads(_inner(action))
@@ -107,16 +140,20 @@ class OpenPullRequest:
         plugin = ACTIONS[_remedy(action)]
         return plugin.lists(_inner(action)) if isinstance(plugin, ReadsLists) else []
 
+    def operations(self, action: Action) -> list[str]:
+        plugin = ACTIONS[_remedy(action)]
+        return plugin.operations(_inner(action)) if isinstance(plugin, ReadsLedger) else []
+
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
         owner = owner_of(live)
-        if owner is None or not owner.reconciles:
+        if owner is None or not (owner.reconciles or owner.chart):
             raise Rejected(f"no GitOps controller owns {action.target}: it can be changed here")
         plugin = ACTIONS[_remedy(action)]
         if action.target.kind not in plugin.spec.kinds:
             raise InvalidInput("target", f"{plugin.spec.type} does not act on a {action.target.kind}")
         made = plugin.prepare(unowned(live), _inner(action), reads, now)
         edits = manifest_edits(made.change.edits, live)
-        proposal = Proposal(target=action.target, app=owner.name, edits=edits)
+        proposal = _proposal(action.target, owner).model_copy(update={"edits": edits})
         change = Change(
             verb=Verb.PROPOSE,
             target=action.target,
@@ -124,6 +161,10 @@ class OpenPullRequest:
             body=proposal.model_dump(mode="json"),
         )
         return Prepared(action=action, change=change)
+
+
+def _proposal(target: ResourceRef, owner: Ownership) -> Proposal:
+    return Proposal(target=target, app=owner.name, app_namespace=owner.namespace, chart=owner.chart, edits=())
 
 
 def _remedy(action: Action) -> str:

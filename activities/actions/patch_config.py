@@ -1,7 +1,8 @@
 """Put one key of a ConfigMap or Secret back to an earlier value that is written down somewhere.
 
 Nobody writes a new value here: it is the one that `kubectl apply` noted on the object, the one that our own
-earlier change replaced, or the one that another object of the same kind has under the same key.
+earlier change replaced, the one with which our ledger knows a ConfigMap well, or the one that another object of
+the same kind has under the same key.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, P
 from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import PodRef, edit, lookup, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.earlier import earlier_value, row_ref
 from cortexops.domain.errors import InvalidInput, Rejected
 from cortexops.domain.fitting import on_cause
 from cortexops.domain.kubernetes.meta import annotations_of, owner, writes
 from cortexops.domain.kubernetes.references import config_uses
 from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text
+from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.redaction import BY_NAME, redact_value
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Known, Reads
@@ -32,7 +35,7 @@ from cortexops.domain.topology import Relation
 from cortexops.domain.workload import affected_workload, offered, patch_of, refused
 
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-LAST_APPLIED, REPLACED = "last_applied", "replaced"
+LAST_APPLIED, REPLACED, LEDGER = "last_applied", "replaced", "ledger"
 _LATELY = timedelta(minutes=15)
 _FITS = (Category.CONFIGMAP_CHANGED, Category.SECRET_CHANGED, Category.CONFIG_MISSING)
 
@@ -48,7 +51,9 @@ class PatchConfig:
         params={
             "key": "the key in `data`",
             "source": f"where the earlier value stands: `{LAST_APPLIED}` (noted by kubectl apply), `{REPLACED}` (kept "
-            "on a Secret by an earlier change of this product), or the name of another object of that kind",
+            f"on a Secret by an earlier change of this product), `{LEDGER}` (what a ConfigMap had when the change "
+            "`operation` was verified), or the name of another object of that kind",
+            "operation": f"of the source `{LEDGER}`: the operation in our own ledger",
             "value": "of a ConfigMap, optional: the earlier value, which must be the one that stands there",
         },
         permissions=(
@@ -71,11 +76,18 @@ class PatchConfig:
             why = f"which key of {ref} is at fault is not known"
             return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
         params: dict[str, Any] = {"key": key, "source": LAST_APPLIED}
+        how = f"{key} was changed after it was last applied; the applied value is the earlier one"
         before, after = text(live, "data", key), BY_NAME
         if ref.kind == "ConfigMap":
+            now = mapping(live, "data").get(key)
             present, earlier = _applied(live, key)
-            if not present or earlier == mapping(live, "data").get(key):
-                why = f"no earlier value of {key} is written down on {ref}"
+            known = next((one for one in scene.earlier if (one.target, one.key) == (ref, key)), None)
+            if (not present or earlier == now) and known is not None and known.value != now:
+                earlier = known.value
+                params |= {"source": LEDGER, "operation": known.operation_id}
+                how = f"{known.operation_id} was verified with another value at {known.at:%Y-%m-%d %H:%M} UTC"
+            elif not present or earlier == now:
+                why = f"no earlier value of {key} is written down on {ref} or in our ledger"
                 return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
             if redact_value(key, earlier) == earlier:
                 params["value"] = after = earlier
@@ -92,7 +104,7 @@ class PatchConfig:
                 self.spec,
                 action.model_copy(update={"params": params}),
                 effect=0.8,
-                why=f"{key} was changed after it was last applied; the applied value is the earlier one",
+                why=how,
                 radius=workload_radius(scene, target or ref),
                 commands=_commands(ref, key, params.get("value")),
                 caveats=(
@@ -108,9 +120,11 @@ class PatchConfig:
 
     def reads(self, action: Action) -> list[ResourceRef]:
         source = action.text("source")
-        return (
-            [] if source in (LAST_APPLIED, REPLACED) else [action.target.model_copy(update={"name": source})]
-        )
+        written = (LAST_APPLIED, REPLACED, LEDGER)
+        return [] if source in written else [action.target.model_copy(update={"name": source})]
+
+    def operations(self, action: Action) -> list[str]:
+        return [action.text("operation")] if action.text("source") == LEDGER else []
 
     def lists(self, action: Action) -> list[Listing]:
         return [Listing("Pod", action.target.namespace)]
@@ -139,6 +153,10 @@ class PatchConfig:
             present, value = _applied(live, key)
         elif source == REPLACED:
             present, value = _replaced(live, key)
+        elif source == LEDGER:
+            row = reads.get(row_ref(target.cluster, action.text("operation")).key)
+            known = earlier_value([LedgerRow.model_validate(row)] if row else [], target, key)
+            present, value = known is not None, known.value if known else ""
         else:
             (ref,) = self.reads(action)
             found = reads.get(ref.key)

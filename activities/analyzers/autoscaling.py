@@ -15,6 +15,8 @@ from cortexops.domain.scene import Scene
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
 
+_TWICE = "AmbiguousSelector"  # more than one autoscaler selects the same pods
+
 
 @analyzer("autoscaling")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
@@ -48,12 +50,13 @@ def _without_metrics(
     events = scene.events_about(ref, "FailedGetResourceMetric", "FailedComputeMetricsReplicas")
     evidence += [cite_event(book, event) for event in events[:1]]
     resource = ref
+    why = "its pods are claimed twice" if active.reason == _TWICE else "it has no metrics"
     if "missing request for" in active.message:
         resource = subject.ref
     return Hypothesis(
         resource=resource,
         category=Category.HPA_NO_METRICS,
-        summary=f"{ref} cannot compute the replicas of {subject.ref}, it has no metrics: {active.message[:200]}",
+        summary=f"{ref} cannot compute the replicas of {subject.ref}, {why}: {active.message[:200]}",
         support=support(subject, 0.95, steps=0 if scene.target == ref else 1),
         evidence=tuple(evidence),
         facts={"autoscaler": ref.name},

@@ -87,6 +87,7 @@ def _of_front(scene: Scene, book: EvidenceBook, front: ResourceRef, live: JSON) 
                         summary=f"{secret}, the TLS certificate of {front}, does not exist",
                         support=support(subject, 0.85, steps=1),
                         evidence=(cited,),
+                        facts={"tls": "true"},
                     )
                 )
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     cite_end,
@@ -17,7 +19,9 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
 from cortexops.domain.kubernetes import commands, complaints, pods
+from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.releases import image_facts, release_of, split
+from cortexops.domain.resource import JSON
 from cortexops.domain.scene import Scene
 
 _EXPLAINS = (
@@ -26,6 +30,9 @@ _EXPLAINS = (
     Category.DEPENDENCY_DOWN,
     Category.SERVICE_MISROUTED,
 )
+
+_LAST_WORDS = 30  # lines
+_HEAP_OPTION = re.compile(r"-Xmx\S+|-XX:MaxRAMPercentage=\S+|--max-old-space-size[= ]\S+")
 
 
 @analyzer("crash")
@@ -56,6 +63,18 @@ def _crashed(scene: Scene, trouble: Trouble) -> bool:
     return not (probed and (killed or not ends))
 
 
+def _bounds_of(pod: JSON, container: str) -> str:
+    """What bounds the memory of a program that ran out of it before the kernel had to act."""
+    spec = pods.spec_of(pod, container)
+    told = (
+        [text(each, "value") for each in objects(spec, "env")] + words(spec, "args") + words(spec, "command")
+    )
+    option = next((m.group(0) for each in told if (m := _HEAP_OPTION.search(each))), "")
+    limit = text(spec, "resources", "limits", "memory")
+    own = f"its own bound is {option}" if option else "its runtime sets the bound"
+    return f": it used up its own memory ({own}" + (f", the container's limit is {limit})" if limit else ")")
+
+
 def _of_container(
     scene: Scene, book: EvidenceBook, subject: Subject, container: str, cases: list[Trouble]
 ) -> Hypothesis:
@@ -64,13 +83,15 @@ def _of_container(
     evidence = [cite_end(book, worst, end)] if end is not None else []
     if worst.state.waiting:
         evidence.append(cite_waiting(book, worst))
-    last_words, own_words = "", False
+    last_words, own_words, heap = "", False, False
     for pod, its_container, previous, lines in log_lines(scene, subject):
         complained = complaints.complaining(lines)
         if its_container == container and complained:
             evidence.append(cite_log(book, pod, container, previous, complained, "complains"))
+            heap = bool(complaints.out_of_heap(lines[-_LAST_WORDS:]))
             own_words = bool(complaints.own_fault(complained[-5:]))
-            last_words = (complaints.own_fault(complained[-5:]) or complained)[-1][:160]
+            said = complaints.out_of_heap(complained) if heap else complaints.own_fault(complained[-5:])
+            last_words = (said or complained)[-1][:160]
             break
     facts = {"container": container, "pod": worst.pod.name, "image": worst.state.image}
     if end is not None:
@@ -78,7 +99,9 @@ def _of_container(
     how = how_it_ended(end) if end is not None else worst.state.waiting
     release = release_of(scene, subject)
     failing = {case.pod for case in cases}
-    said = f", saying “{last_words}”" if last_words else ""
+    tail = f", saying “{last_words}”" if last_words else ""
+    if heap:
+        tail += _bounds_of(worst.obj, container)
     if release is not None and release.precedes(scene.onset):
         fare = split(release, subject, failing)
         against = []
@@ -98,7 +121,7 @@ def _of_container(
                 resource=subject.ref,
                 category=Category.INIT_CONTAINER_FAILED if worst.state.init else Category.CRASH_SINCE_RELEASE,
                 summary=f"{'init ' if worst.state.init else ''}container {container} of {subject.ref}"
-                f" crashes with {how} since revision {release.revision}{said}",
+                f" crashes with {how} since revision {release.revision}{tail}",
                 support=support(subject, direct, precedes=True),
                 evidence=tuple(evidence),
                 against=tuple(against),
@@ -114,11 +137,11 @@ def _of_container(
     init = worst.state.init
     # what a program says of itself is a cause; that it ended, or that others fail it, is a symptom
     unheard = any(gap.reason is not GapReason.NO_DATA and "pods/log" in gap.what for gap in scene.gaps)
-    direct = (0.77 if own_words else 0.62) if last_words else 0.45 if unheard else 0.52
+    direct = 0.87 if heap else (0.77 if own_words else 0.62) if last_words else 0.45 if unheard else 0.52
     return Hypothesis(
         resource=subject.ref,
         category=Category.INIT_CONTAINER_FAILED if init else Category.CRASH,
-        summary=f"{'init ' if init else ''}container {container} of {subject.ref} crashes with {how}{said}",
+        summary=f"{'init ' if init else ''}container {container} of {subject.ref} crashes with {how}{tail}",
         support=support(subject, direct),
         evidence=tuple(evidence),
         explains=_EXPLAINS,

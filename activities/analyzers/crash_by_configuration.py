@@ -156,12 +156,14 @@ def _of_source(
     before = meta.applied_values(obj).get(facts["key"])
     if before is not None and before != texts(obj, "data").get(facts["key"]) and ref.kind == "ConfigMap":
         facts["previous_value"] = before
+    if held:
+        facts |= {"holder_kind": subject.ref.kind, "holder": subject.ref.name}
     if write is not None and changed is not None:
         facts |= {"changed_at": changed.isoformat(), "changed_by": write.manager}
     return Hypothesis(
         resource=ref,
         category=category,
-        summary=_summary(ref, subject, complaint, changed, write.manager if write else "", cases)
+        summary=_summary(ref, subject, complaint, changed, write.manager if write else "", cases, held=held)
         + ("; pods that started before hold the old value and need a restart" if held else ""),
         support=support(subject, direct, precedes=True if changed is not None else None, steps=1),
         evidence=tuple(evidence),
@@ -405,11 +407,14 @@ def _summary(
     changed: datetime | None,
     manager: str,
     cases: list[Trouble],
+    *,
+    held: bool,
 ) -> str:
     what = f"key {complaint.key} of {ref}" if complaint and complaint.key else str(ref)
     by = f" by {manager}" if manager else ""
     when = f" was changed at {changed:%Y-%m-%d %H:%M:%S} UTC{by}" if changed else " holds a bad value"
     who = f"container {cases[0].state.name} of {subject.ref}" if cases else str(subject.ref)
-    does = "fails since it started with it" if changed else "fails on it"
+    does = "fails since it started with it" if cases else "fails since"
+    does = "is refused with what it holds" if held else does if changed else "fails on it"
     said = f": “{complaint.lines[-1][:160]}”" if complaint else ""
     return f"{what}{when}; {who} {does}{said}"

@@ -7,8 +7,10 @@ from cortexops.domain.citing import cite_log, cite_replicas, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
+    DNS,
     Link,
     Subject,
+    backing,
     blamed_links,
     is_troubled,
     log_lines,
@@ -18,7 +20,7 @@ from cortexops.domain.findings import (
     subjects,
 )
 from cortexops.domain.kubernetes import commands, complaints, hosts, pods
-from cortexops.domain.kubernetes.values import text
+from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -30,6 +32,7 @@ _EXPLAINS = (
     Category.LIVENESS_PROBE,
     Category.BAD_ROLLOUT,
     Category.SERVICE_MISROUTED,
+    Category.INIT_CONTAINER_FAILED,
 )
 OUTSIDE = "ExternalHost"
 """The kind that a host outside the cluster is reported as."""
@@ -106,12 +109,15 @@ def _outside(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     found = []
     for host, (pod, container, previous, lines) in _outside_hosts(scene, subject).items():
         evidence = [cite_log(book, pod, container, previous, lines, f"complains about {host}")]
+        does = "gets errors from" if complaints.answered_badly(lines) else "cannot reach"
+        if complaints.about_certificates(lines):
+            does = "does not trust the certificate of"
         crashing = any(pods.is_unready(obj) for ref, obj in subject.pods if ref == pod)
         found.append(
             Hypothesis(
                 resource=scene.ref(OUTSIDE, "", host),
                 category=Category.EXTERNAL_DEPENDENCY,
-                summary=f"{subject.ref} cannot reach {host}, which is outside the cluster: the origin of the"
+                summary=f"{subject.ref} {does} {host}, which is outside the cluster: the origin of the"
                 " trouble is there, or on the way there, and cannot be seen from here",
                 support=support(subject, 0.9 if crashing or len(lines) > 1 else 0.75),
                 evidence=tuple(evidence),
@@ -126,18 +132,53 @@ def _outside(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
 def _outside_hosts(scene: Scene, subject: Subject) -> dict[str, tuple[ResourceRef, str, bool, list[str]]]:
     """Outside host → (pod, container, previous run, lines) of the complaints about it."""
     services = [ref for ref, _ in scene.of_kind("Service")]
+    doubtful, fronts = _dns_in_doubt(scene, subject), _served_here(scene)
     named: dict[str, tuple[ResourceRef, str, bool, list[str]]] = {}
     for pod, container, previous, written in log_lines(scene, subject):
         said = (complaints.unreachable, complaints.answered_badly, complaints.about_certificates)
+        whole, lost = complaints.spoken_of(written), set(complaints.resolving(written))
         for line in dict.fromkeys(line for each in said for line in each(written)):
-            for host in hosts.hosts_in_line(line):
+            asked = hosts.hosts_in_line(whole[line])
+            if line in lost and _resolves_names(scene, subject):
+                asked = hosts.resolver_in_line(line)  # whom it forwards to, not the name that was asked for
+                named.update(
+                    {host: (pod, container, previous, [line]) for host in asked if host not in named}
+                )
+                continue
+            if line in lost and doubtful:
+                continue  # that is about DNS, not about the host that was asked for
+            for host in asked:
                 alias = _alias(scene, subject, host)
                 if alias or (
                     hosts.is_external(host)
+                    and host not in fronts
                     and not any(means_service(scene, host, s, subject.ref.namespace) for s in services)
                 ):
                     named.setdefault(alias or host, (pod, container, previous, []))[3].append(line)
     return named
+
+
+def _resolves_names(scene: Scene, subject: Subject) -> bool:
+    """Whether the subject is the cluster's DNS server."""
+    return any(
+        subject.ref in backing(scene, service)
+        for service, _ in scene.of_kind("Service")
+        if (service.namespace, service.name) == DNS
+    )
+
+
+def _served_here(scene: Scene) -> set[str]:
+    """Host names under which this cluster is itself reached; a line may hold the one that a client asked for."""
+    rules = [rule for _, live in scene.of_kind("Ingress") for rule in objects(live, "spec", "rules")]
+    found = {text(rule, "host").lower() for rule in rules}
+    for _, route in scene.of_kind("HTTPRoute"):
+        found |= {name.lower() for name in words(route, "spec", "hostnames")}
+    return found
+
+
+def _dns_in_doubt(scene: Scene, subject: Subject) -> bool:
+    """Whether the subject's lookups fail and the cluster's DNS server is not well."""
+    return any((link.service.namespace, link.service.name) == DNS for link in blamed_links(scene, subject))
 
 
 def _alias(scene: Scene, subject: Subject, host: str) -> str:

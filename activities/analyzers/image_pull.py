@@ -18,6 +18,7 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, subjects, troubles
+from cortexops.domain.injected import injector_of
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.releases import image_facts, release_of
 from cortexops.domain.resource import ResourceRef
@@ -103,6 +104,19 @@ def _of_image(
             resource, why, precedes = credential
             what += f" ({why})"
             facts["secret"] = resource.name
+    injector = (
+        injector_of(scene, subject, cases[0].obj, container, image) if resource == subject.ref else None
+    )
+    if injector is not None:
+        resource, precedes = injector.ref, True if injector.write is not None else None
+        late = f" (changed{by_whom(injector.write)})" if injector.write else ""
+        what += f"; its template has no such container: {injector.ref}{late} adds it to new pods"
+        evidence.append(
+            cite_write(
+                book, injector.ref, f"{injector.ref} adds container {container}", injector.write,
+                unknown=EvidenceKind.TOPOLOGY,
+            )
+        )  # fmt: skip
     return Hypothesis(
         resource=resource,
         category=category,

@@ -10,6 +10,7 @@ from cortexops.domain.citing import cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import (
+    DNS,
     Subject,
     backing,
     complaints_about,
@@ -32,6 +33,7 @@ _EXPLAINS = (
     Category.EXTERNAL_DEPENDENCY, Category.INIT_CONTAINER_FAILED, Category.CONFIGMAP_CHANGED,
 )  # fmt: skip
 _RECENT = timedelta(hours=24)
+_DNS_PORT = 53
 
 
 class _Call(NamedTuple):
@@ -62,7 +64,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
 def _calls(scene: Scene, subject: Subject) -> list[_Call]:
     found: dict[str, _Call] = {}
     for pod, container, previous, lines in log_lines(scene, subject):
-        slow = complaints.slow(lines)
+        slow = list(dict.fromkeys([*complaints.slow(lines), *complaints.resolving(lines)]))
         for service in scene.topology.out(subject.ref, Relation.CALLS):
             for line in complaints_about(scene, subject, service, slow):
                 workloads = backing(scene, service)
@@ -74,8 +76,8 @@ def _calls(scene: Scene, subject: Subject) -> list[_Call]:
                         str(service), peer, callee, _ports(scene, service), line, (pod, container, previous)
                     ),
                 )
-        for line in slow:
-            for host in hosts.hosts_in_line(line):
+        for line in complaints.slow(lines):
+            for host in hosts.hosts_in_line(line) if not complaints.resolving([line]) else ():
                 if hosts.is_external(host):
                     call = _Call(host, network.Peer("", {}, {}), None, (), line, (pod, container, previous))
                     found.setdefault(host, call)
@@ -89,6 +91,8 @@ def _peer(scene: Scene, ref: ResourceRef) -> network.Peer:
 
 def _ports(scene: Scene, service: ResourceRef) -> tuple[int, ...]:
     """Ports of the pods behind a Service; policies speak of those, not of the Service's own."""
+    if (service.namespace, service.name) == DNS:
+        return (_DNS_PORT,)
     found = []
     for port in objects(scene.get(service) or {}, "spec", "ports"):
         target = text(port, "targetPort") or text(port, "port")
@@ -142,7 +146,8 @@ def _hypothesis(
     return Hypothesis(
         resource=policy,
         category=Category.NETWORK_POLICY,
-        summary=f"{policy} does not let connections {way} through ({direction.lower()}): they time out",
+        summary=f"{policy} does not let connections {way} through ({direction.lower()}): they time out"
+        + (", and names cannot be resolved" if call.ports == (_DNS_PORT,) else ""),
         support=support(subject, direct, precedes=precedes, steps=1),
         evidence=tuple(evidence),
         explains=_EXPLAINS,

@@ -6,13 +6,15 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_condition, cite_event, support
 from cortexops.domain.diagnosis import Category, Hypothesis, Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import subjects, troubles
+from cortexops.domain.findings import Subject, serves_badly, subjects, troubles
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.values import objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
+from cortexops.domain.words import counted
 
+_NO_NETWORK = "NetworkUnavailable"
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 _EXPLAINS = (
     Category.CRASH,
@@ -38,20 +40,33 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     for subject in subjects(scene):
         failing = {trouble.pod for trouble in troubles(scene, subject)}
         ill = {ref for ref, pod in subject.pods if pods.is_unready(pod) or _evicted(pod)} | failing
+        unheard = _cut_off(scene, subject) if not ill else set()
         by_node: dict[ResourceRef, list[ResourceRef]] = {}
         for ref, pod in subject.pods:
-            if ref in ill or meta.deleting_since(pod) is not None:
+            if ref in ill | unheard or meta.deleting_since(pod) is not None:
                 for node_ref in scene.topology.out(ref, Relation.RUNS_ON):
                     by_node.setdefault(node_ref, []).append(ref)
         for node_ref, victims in by_node.items():
             node = scene.get(node_ref)
             elsewhere = [ref for ref in ill if ref not in victims and pods.node_name(scene.get(ref) or {})]
-            direct = 1.0 if not elsewhere else 0.6
+            direct = 0.9 if unheard else 1.0 if not elsewhere else 0.6
             if node is not None and node_ref not in found:
                 sure = support(subject, direct, steps=2)
                 for hypothesis in _of_node(scene, book, node_ref, node, sure, victims, len(elsewhere)):
                     found[node_ref] = hypothesis
     return list(found.values())
+
+
+def _cut_off(scene: Scene, subject: Subject) -> set[ResourceRef]:
+    """Pods, ready as the kubelet sees them, of a target that answers badly, on nodes without a network."""
+    if not serves_badly(scene):
+        return set()
+    return {
+        ref
+        for ref, _ in subject.pods
+        for node in scene.topology.out(ref, Relation.RUNS_ON)
+        if meta.condition(scene.get(node) or {}, _NO_NETWORK).status == "True"
+    }
 
 
 def _evicted(pod: JSON) -> bool:
@@ -73,14 +88,17 @@ def _of_node(
 ) -> list[Hypothesis]:
     ready = meta.condition(node, "Ready")
     taints = {text(taint, "key") for taint in objects(node, "spec", "taints")}
+    network = meta.condition(node, _NO_NETWORK)
+    cut_off = network.status == "True"
     lost = ready.status in ("False", "Unknown") or bool(
         taints & {"node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"}
     )
     pressures = [meta.condition(node, kind) for kind in _PRESSURES]
     pressed = [condition for condition in pressures if condition.status == "True"]
-    if not lost and not pressed:
+    if not lost and not pressed and not cut_off:
         return []
     evidence = [cite_condition(book, ref, ready)] if lost and ready.status else []
+    evidence += [cite_condition(book, ref, network)] if cut_off else []
     evidence += [cite_condition(book, ref, condition) for condition in pressed]
     if taints and lost:
         evidence.append(
@@ -100,7 +118,7 @@ def _of_node(
             book.cite(
                 EvidenceKind.TOPOLOGY,
                 ref,
-                f"{len(victims)} pods in trouble run on {ref}: {', '.join(v.name for v in victims[:4])}",
+                f"{counted(len(victims), 'pod')} in trouble on {ref}: {', '.join(v.name for v in victims[:4])}",
                 command=f"kubectl get pods -A --field-selector spec.nodeName={ref.name}",
             )
         )
@@ -110,23 +128,32 @@ def _of_node(
             book.cite(
                 EvidenceKind.TOPOLOGY,
                 ref,
-                f"{elsewhere} pods in the same trouble run on other nodes than {ref.name}",
+                f"{counted(elsewhere, 'pod')} in the same trouble on other nodes than {ref.name}",
                 command="kubectl get pods -A -o wide",
             ),
         )
-    category = Category.NODE_NOT_READY if lost else Category.NODE_PRESSURE
+    category = Category.NODE_NOT_READY if lost or cut_off else Category.NODE_PRESSURE
     what = (
         f"is not ready ({ready.reason or 'tainted'}{': ' + ready.message[:120] if ready.message else ''})"
         if lost
+        else f"has no network ({network.reason}{': ' + network.message[:120] if network.message else ''})"
+        if cut_off
         else f"is under {', '.join(condition.type for condition in pressed)}"
     )
-    since, onset = ready.since, scene.onset
-    precedes = None if since is None or not lost or ref == scene.target else (since <= onset or None)
+    since, onset = ready.since if lost else network.since, scene.onset
+    precedes = (
+        None if since is None or not (lost or cut_off) or ref == scene.target else (since <= onset or None)
+    )
     return [
         Hypothesis(
             resource=ref,
             category=category,
-            summary=f"{ref} {what}" + (f"; {len(victims)} pods on it suffer" if victims else ""),
+            summary=f"{ref} {what}"
+            + (
+                f"; {counted(len(victims), 'pod')} on it suffer{'s' if len(victims) == 1 else ''}"
+                if victims
+                else ""
+            ),
             support=sure.model_copy(update={"precedes_onset": precedes}),
             evidence=tuple(evidence),
             against=against,

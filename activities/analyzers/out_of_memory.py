@@ -84,9 +84,10 @@ def _of_container(
         evidence.append(book.cite(EvidenceKind.METRIC, measure.about, measure.says, at=measure.at))
     facts = {"container": container, "limit": limit, "request": request, "pod": worst.pod.name}
     many = f"{len(cases)} pods" if len(cases) > 1 else "a pod"
+    times = f"{counted(worst.state.restarts, 'restart')}, " if worst.state.restarts else ""
     base = (
         f"container {container} of {subject.ref} is killed for exceeding its memory limit"
-        f" of {limit or 'the node'} (OOMKilled, {counted(worst.state.restarts, 'restart')}, {many})"
+        f" of {limit or 'the node'} (OOMKilled, {times}{many})"
     )
     release = release_of(scene, subject)
     lowered = _lowered(release, container)

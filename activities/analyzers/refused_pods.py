@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     cite_condition,
@@ -35,6 +37,8 @@ _CATEGORIES = {
     Refuser.SERVICE_ACCOUNT: Category.SERVICE_ACCOUNT_MISSING,
     Refuser.POD_SECURITY: Category.ADMISSION_DENIED,
 }
+_SHOWN = 260  # characters of a message
+_LATELY = timedelta(hours=24)
 _CONFIGURATIONS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
 
 
@@ -66,19 +70,44 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
     return Hypothesis(
         resource=resource,
         category=_CATEGORIES[its.by],
-        summary=f"{_what(its, resource)}: pods of {subject.ref} are refused ({message[:200]})",
-        support=support(subject, 1.0, precedes=precedes, steps=0 if resource == subject.ref else 1),
+        summary=f"{_what(its, resource, message)}: pods of {subject.ref} are refused ({_told(message)})",
+        # a webhook whose own pods are down is named, and what is wrong with those pods stands before it
+        support=support(
+            subject,
+            0.9 if _is_down(scene, its) else 1.0,
+            precedes=precedes,
+            steps=0 if resource == subject.ref else 1,
+        ),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         facts=facts,
     )
 
 
-def _what(its: Refusal, resource: ResourceRef) -> str:
+def _is_down(scene: Scene, its: Refusal) -> bool:
+    """Whether the pods behind a webhook's Service are known, and none of them is ready."""
+    if its.service is None:
+        return False
+    behind = [
+        live
+        for ref in scene.topology.out(scene.ref("Service", *its.service), Relation.SELECTS)
+        if ref.kind != "Pod" and (live := scene.get(ref)) is not None
+    ]
+    return bool(behind) and not any(pods.ready_replicas(live) for live in behind)
+
+
+def _told(message: str) -> str:
+    """The end of a long chain of causes: that is where it says why."""
+    return message if len(message) <= _SHOWN else f"{message[:60]} … {message[-(_SHOWN - 60) :]}"
+
+
+def _what(its: Refusal, resource: ResourceRef, message: str) -> str:
+    distrusted = "x509:" in message or "certificate" in message
     return {
         Refuser.LIMIT_RANGE: f"{resource} does not allow what the pods ask for",
         Refuser.WEBHOOK_DENIED: f"admission webhook {its.name} of {resource} denies them",
-        Refuser.WEBHOOK_UNREACHABLE: f"admission webhook {its.name} of {resource} does not answer",
+        Refuser.WEBHOOK_UNREACHABLE: f"admission webhook {its.name} of {resource} "
+        + ("presents a certificate that is not accepted" if distrusted else "does not answer"),
         Refuser.NAMESPACE: f"{resource} is being removed (terminating)",
         Refuser.SERVICE_ACCOUNT: f"{resource} does not exist",
         Refuser.POD_SECURITY: f"Pod Security forbids what {resource} asks for",
@@ -130,7 +159,7 @@ def _changed(
     scene: Scene, book: EvidenceBook, ref: ResourceRef, evidence: list[str]
 ) -> tuple[ResourceRef, dict[str, str], bool | None]:
     write = meta.last_write(scene.get(ref) or {})
-    if write is None or write.at > scene.onset:
+    if write is None or not scene.onset - _LATELY <= write.at <= scene.onset:
         return ref, {}, None
     evidence.append(
         book.cite(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import by_whom, cite_condition, cite_release, cite_replicas, cite_write, support
+from cortexops.domain.citing import (
+    by_whom,
+    cite_condition,
+    cite_log,
+    cite_release,
+    cite_replicas,
+    cite_write,
+    support,
+)
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, subjects
-from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.findings import Subject, log_lines, subjects
+from cortexops.domain.kubernetes import complaints, meta, pods
 from cortexops.domain.kubernetes.values import dig, number
-from cortexops.domain.releases import release_of, runs
+from cortexops.domain.releases import Release, release_of, runs
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 
 
 @analyzer("rollout")
@@ -62,13 +71,30 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     precedes = True if release.precedes(scene.onset) else None
     if not precedes and not overdue:
         return None  # an old release is not what broke it now
-    direct = 0.8 if overdue or (old_ready and not any(pods.is_ready(pod) for pod in new)) else 0.5
+    none = not any(pods.is_ready(pod) for pod in new)
+    said = _own_words(scene, book, subject, release, evidence) if none else ""
+    direct = 0.8 if overdue or (old_ready and none) else (0.75 if said else 0.55) if none else 0.5
     return Hypothesis(
         resource=subject.ref,
         category=Category.BAD_ROLLOUT,
         summary=f"revision {release.revision} of {subject.ref} does not become ready"
-        f" ({len(unready)} of {len(new)} new pods unready, {len(old_ready)} pods of before still serve)",
+        f" ({len(unready)} of {counted(len(new), 'new pod')} unready, {counted(len(old_ready), 'pod')} of before"
+        f" still serve{'s' if len(old_ready) == 1 else ''})" + (f", saying “{said[:160]}”" if said else ""),
         support=support(subject, direct if precedes else direct * 0.6, precedes=precedes),
         evidence=tuple(evidence),
+        explains=(Category.DEPENDENCY_DOWN,) if subject.upstream else (),  # it says why that callee is down
         facts=release.facts(),
     )
+
+
+def _own_words(
+    scene: Scene, book: EvidenceBook, subject: Subject, release: Release, evidence: list[str]
+) -> str:
+    """What an unready pod of the new revision says is wrong with itself."""
+    for pod, container, previous, lines in log_lines(scene, subject):
+        live = scene.get(pod) or {}
+        wrong = complaints.own_fault(lines) if pods.is_unready(live) and runs(release, live) else []
+        if wrong:
+            evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
+            return wrong[-1]
+    return ""

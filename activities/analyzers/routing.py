@@ -142,7 +142,7 @@ def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef)
         summary=f"{caller.ref} calls {ref}, which does not exist",
         support=support(caller, 0.85, steps=1),
         evidence=(cited,),
-        facts={"service": ref.name},
+        facts={"service": ref.name, "absent": "true"},
     )
 
 

@@ -14,6 +14,7 @@ from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.stores import called_store
 from cortexops.domain.topology import Relation
 
 _EXPLAINS = (
@@ -21,7 +22,6 @@ _EXPLAINS = (
     Category.BAD_ROLLOUT, Category.SERVICE_MISROUTED, Category.SECRET_CHANGED,
 )  # fmt: skip
 _POOL = re.compile(r"(?i)(pool|connection|conn_|max_idle|max_open)")
-_STORES = re.compile(r"(?i)(postgres|pg|mysql|maria|sql|redis|mongo|db|database|oracle|pgbouncer|proxy)")
 
 
 @analyzer("saturation")
@@ -100,13 +100,8 @@ def _pool_setting(
 
 
 def _server(scene: Scene, subject: Subject, said: list[str]) -> ResourceRef | None:
-    """The callee that the lines name; else the only callee that looks like a store."""
-    called = scene.topology.out(subject.ref, Relation.CALLS)
-    named = [s for s in called if any(complaints.names(line, s.name) for line in said)]
-    likely = named or [s for s in called if _STORES.search(s.name)]
-    if len(likely) != 1 and not named:
-        likely = called if len(called) == 1 else []
-    for service in likely:
-        workloads = backing(scene, service)
-        return workloads[0] if workloads else service
-    return None
+    """Whoever is behind the store that the lines are about; its Service where nobody is known."""
+    service = called_store(scene, subject, said)
+    if service is None:
+        return None
+    return next(iter(backing(scene, service)), service)

@@ -23,6 +23,7 @@ from cortexops.domain.kubernetes.values import dig, latest, moment, objects, tex
 from cortexops.domain.releases import changed, release_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 
 _EXPLAINS = (
     Category.BAD_ROLLOUT,
@@ -94,7 +95,8 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
         Hypothesis(
             resource=resource,
             category=category,
-            summary=f"{len(pending)} pods of {subject.ref} cannot be scheduled: {message[:200] or 'no node fits'}"
+            summary=f"{counted(len(pending), 'pod')} of {subject.ref} cannot be scheduled:"
+            f" {message[:200] or 'no node fits'}"
             + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else ""),
             support=support(subject, 1.0, precedes=precedes, steps=steps),
             evidence=tuple(evidence),

@@ -9,11 +9,12 @@ from cortexops.domain.citing import cite_condition, cite_event, cite_log, events
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.kubernetes import commands, complaints, meta, pods, selectors
 from cortexops.domain.kubernetes.references import claims
 from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.stores import called_store
 
 _EXPLAINS = (
     Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
@@ -122,6 +123,9 @@ def _other_zone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesi
         claim, live = found
         evidence = [cite_condition(book, ref, meta.condition(pod, "PodScheduled"))]
         volume = scene.ref("PersistentVolume", "", text(live or {}, "spec", "volumeName"))
+        lost = _lost_home(scene, volume)
+        if lost is not None:
+            return _bound_to(book, subject, claim, volume, lost, evidence)
         where = str(mapping(scene.get(volume) or {}, "spec", "nodeAffinity", "required"))[:300]
         evidence.append(
             book.cite(
@@ -140,6 +144,44 @@ def _other_zone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesi
             facts={"claim": claim.name, "volume": volume.name},
         )
     return None
+
+
+def _lost_home(scene: Scene, volume: ResourceRef) -> tuple[ResourceRef, meta.Condition] | None:
+    """A node that the volume can be used on and that takes no pods, where every such node is like it."""
+    required = mapping(scene.get(volume) or {}, "spec", "nodeAffinity", "required")
+    if not required:
+        return None
+    fitting = [(ref, node) for ref, node in scene.of_kind("Node") if selectors.on_node(required, node)]
+    if not fitting or any(_takes_pods(node) for _, node in fitting):
+        return None
+    return min(((ref, meta.condition(node, "Ready")) for ref, node in fitting), key=lambda item: item[0].name)
+
+
+def _takes_pods(node: JSON) -> bool:
+    return (
+        meta.condition(node, "Ready").status == "True"
+        and mapping(node, "spec").get("unschedulable") is not True
+    )
+
+
+def _bound_to(
+    book: EvidenceBook, subject: Subject, claim: ResourceRef, volume: ResourceRef,
+    lost: tuple[ResourceRef, meta.Condition], evidence: list[str],
+) -> Hypothesis:  # fmt: skip
+    node, ready = lost
+    evidence.append(cite_condition(book, node, ready))
+    cordoned = ready.status == "True"
+    what = "is cordoned (unschedulable)" if cordoned else f"is not ready ({ready.reason or ready.status})"
+    return Hypothesis(
+        resource=node,
+        category=Category.NODE_UNSCHEDULABLE if cordoned else Category.NODE_NOT_READY,
+        summary=f"{node} {what}, and {volume} of {claim} can be used"
+        f" nowhere else: pods of {subject.ref} cannot be scheduled",
+        support=support(subject, 1.0, steps=1),
+        evidence=tuple(evidence),
+        explains=(*_EXPLAINS, Category.VOLUME_ZONE),
+        facts={"node": node.name, "claim": claim.name, "volume": volume.name},
+    )
 
 
 def _attached_elsewhere(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
@@ -176,6 +218,9 @@ def _full(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | No
         return None
     for pod, container, previous, lines in log_lines(scene, subject):
         said = complaints.disk_full(lines)
+        repeated = set(complaints.store_disk_full(lines))
+        if repeated and called_store(scene, subject, list(repeated)) is not None:
+            said = [line for line in said if line not in repeated]  # it tells what a store told it
         if not said:
             continue
         live = scene.get(pod) or {}
@@ -247,6 +292,7 @@ def _alerted(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     said = [s for s in scene.signals if any(word in s.name.lower().replace("-", "") for word in _FILLING)]
     if not said:
         return []
+    size = text(live, "status", "capacity", "storage")
     evidence = book.cite(
         EvidenceKind.METRIC,
         claim,
@@ -258,9 +304,9 @@ def _alerted(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         Hypothesis(
             resource=claim,
             category=Category.VOLUME_FULL,
-            summary=f"{claim} is (nearly) full, as the alert's own measurement says",
+            summary=f"{claim}{f' ({size})' if size else ''} is (nearly) full, as the alert's own measurement says",
             support=support(subject, 0.9),
             evidence=(evidence,),
-            facts={"claim": claim.name},
+            facts={"claim": claim.name, "size": size} if size else {"claim": claim.name},
         )
     ]

@@ -9,6 +9,7 @@ import asyncio
 from difflib import get_close_matches
 
 from activities.collectors import collector
+from activities.collectors.storage import read_claims
 from activities.gathering import Gathering
 from activities.resolve import meant_for
 from activities.workload_reading import (
@@ -19,15 +20,15 @@ from activities.workload_reading import (
     read_pods,
     template_labels,
 )
-from cortexops.domain.findings import NEARLY_CALLED
+from cortexops.domain.findings import DNS, NEARLY_CALLED
 from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods, selectors
 from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.stores import seems_store
 from cortexops.domain.topology import Relation
 
 _DEEPEST = 3  # calls
 _READ_CLOSELY = 3  # callees in trouble whose pods and logs are read
-_DNS = ("kube-system", "kube-dns")
 _METRICS = ("kube-system", "metrics-server")
 _NO_METRICS = ("FailedGetResourceMetric", "FailedComputeMetricsReplicas")
 _CALLEES = 12
@@ -44,13 +45,17 @@ async def collect(gathering: Gathering) -> None:
         for caller in frontier:
             named, complained, configured = _hosts(gathering, caller)
             await _cluster_services(gathering, caller, named, complained)
-            for service in await _services(gathering, caller, named, complained, configured):
+            refused = _refused(gathering, caller)
+            services = await _services(gathering, caller, named, complained, configured)
+            for service in services:
                 called.add(service)
                 for workload in await _behind(gathering, service):
                     if workload in seen:
                         continue
                     seen.add(workload)
                     suspect = _is_short(gathering.find(workload) or {}) or service in complained
+                    if refused and (len(services) == 1 or _is_store(gathering, service, workload)):
+                        suspect = True
                     if suspect and closely < _READ_CLOSELY:
                         closely += 1
                         await _read_closely(gathering, workload, service)
@@ -75,16 +80,28 @@ def _hosts(
         if log.pod in own:
             said = [*complaints.unreachable(log.lines), *complaints.waiting_for(log.lines)]
             lost = set(complaints.resolving(log.lines))  # about DNS, not about the host that was asked for
+            whole = complaints.spoken_of(log.lines)
             for line in [*said, *complaints.answered_badly(log.lines)]:
                 if line in lost:
                     continue
-                complained.update(dict.fromkeys(hosts.hosts_in_line(line)))
+                complained.update(dict.fromkeys(hosts.hosts_in_line(whole[line])))
     services: dict[ResourceRef, None] = {}
     for host in complained:
         address = hosts.service_address(host, caller.namespace)
         if address is not None:
             services.setdefault(gathering.ref("Service", *address))
     return list(dict.fromkeys([*complained, *named])), services, frozenset(named)
+
+
+def _refused(gathering: Gathering, caller: ResourceRef) -> bool:
+    """Whether the caller says that a store answers and does not do what it is asked for."""
+    own = {ref for ref, _ in gathering.pods_of(caller)}
+    said = (complaints.refused_by_store, complaints.saturated)
+    return any(each(log.lines) for log in gathering.logs if log.pod in own for each in said)
+
+
+def _is_store(gathering: Gathering, service: ResourceRef, workload: ResourceRef) -> bool:
+    return seems_store(gathering.find(service) or {}, [gathering.find(workload) or {}])
 
 
 async def _cluster_services(
@@ -94,7 +111,7 @@ async def _cluster_services(
     own = {ref for ref, _ in gathering.pods_of(caller)}
     wanted: list[tuple[str, str]] = []
     if any(complaints.resolving(log.lines) for log in gathering.logs if log.pod in own):
-        wanted.append(_DNS)
+        wanted.append(DNS)
     if caller in gathering.roots:
         wanted += [found.service for found in gathering.refusals() if found.service is not None]
         for _, scaler in gathering.of_kind("HorizontalPodAutoscaler"):
@@ -181,7 +198,9 @@ async def _read_closely(gathering: Gathering, workload: ResourceRef, service: Re
         read_history(gathering, workload),
         read_configuration(gathering, workload),
     )
-    await read_logs(gathering, workload, most=1)
+    await asyncio.gather(
+        read_logs(gathering, workload, most=1), read_claims(gathering, workload, healthy=True)
+    )
     selector = texts(gathering.find(service) or {}, "spec", "selector")
     for ref, pod in gathering.pods_of(workload):
         if selectors.equals(selector, meta.labels(pod)):

@@ -22,7 +22,11 @@ async def collect(gathering: Gathering) -> None:
     callers = list(roots)
     for caller in callers:
         own = {ref for ref, _ in gathering.pods_of(caller)}
-        if not any(complaints.slow(log.lines) for log in gathering.logs if log.pod in own):
+        if not any(
+            complaints.slow(log.lines) or complaints.resolving(log.lines)
+            for log in gathering.logs
+            if log.pod in own
+        ):
             continue
         for service in gathering.connected(caller, Relation.CALLS):
             for behind in gathering.connected(service, Relation.SELECTS):

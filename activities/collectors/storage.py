@@ -18,13 +18,15 @@ _VOLUMES = 2
 
 @collector("storage", wave=2)
 async def collect(gathering: Gathering) -> None:
-    await asyncio.gather(*(_of(gathering, root) for root in gathering.roots if root.kind != "Node"))
+    await asyncio.gather(*(read_claims(gathering, root) for root in gathering.roots if root.kind != "Node"))
 
 
-async def _of(gathering: Gathering, root: ResourceRef) -> None:
+async def read_claims(gathering: Gathering, root: ResourceRef, *, healthy: bool = False) -> None:
+    """The claims that the workload's pods in trouble mount, and the volumes or classes that tell more;
+    with `healthy` those of pods that look well, too."""
     wanted: dict[str, None] = {}
     for _, pod in gathering.pods_of(root):
-        if pods.is_unready(pod) or any(state.restarts for state in pods.container_states(pod)):
+        if healthy or pods.is_unready(pod) or any(state.restarts for state in pods.container_states(pod)):
             wanted.update(dict.fromkeys(claims(mapping(pod, "spec"))))
     if gathering.target.kind == "PersistentVolumeClaim":
         wanted.setdefault(gathering.target.name)

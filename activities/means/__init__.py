@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-from cortexops.domain.change import Change, DiffLine
-from cortexops.domain.errors import NotFound
+from cortexops.domain.change import Change, DiffLine, Verb
+from cortexops.domain.errors import NotFound, PermanentError
 from cortexops.domain.incident import Reason
-from cortexops.domain.ledger import Effect, LedgerRow
+from cortexops.domain.ledger import Effect, LedgerRow, LedgerState
 from cortexops.domain.resource import JSON, ResourceRef
-from cortexops.ports.cluster import WritableCluster
+from cortexops.ports.cluster import ReadableCluster, WritableCluster
 
 
 class Judged(NamedTuple):
@@ -24,6 +24,14 @@ class Judged(NamedTuple):
     bare: tuple[DiffLine, ...]
     shown: tuple[DiffLine, ...]
     written: Change
+
+
+class StoredOtherwise(PermanentError):
+    """The change is made, and what the API server stored is not what was agreed on."""
+
+    def __init__(self, change: Change, how: str) -> None:
+        super().__init__(f"the API server stored something else than its dry run answered: {how}")
+        self.change = change
 
 
 class Taken(NamedTuple):
@@ -56,7 +64,8 @@ class Means(Protocol):
     async def send(
         self, cluster: WritableCluster, row: LedgerRow, live: JSON | None, progress: Progress
     ) -> str:
-        """Do it. Returns what is to be told besides the action itself, or nothing."""
+        """Do it. Returns what is to be told besides the action itself, or nothing. Raises `StoredOtherwise`
+        when it is done, and not as it was agreed on."""
         ...
 
     async def take_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:
@@ -64,11 +73,11 @@ class Means(Protocol):
         ...
 
 
-async def get(cluster: WritableCluster, ref: ResourceRef) -> JSON:
+async def get(cluster: ReadableCluster, ref: ResourceRef) -> JSON:
     return await cluster.get(ref.kind, ref.namespace, ref.name)
 
 
-async def find(cluster: WritableCluster, ref: ResourceRef) -> JSON | None:
+async def find(cluster: ReadableCluster, ref: ResourceRef) -> JSON | None:
     """The object, or None when it is not there."""
     try:
         return await get(cluster, ref)
@@ -76,5 +85,15 @@ async def find(cluster: WritableCluster, ref: ResourceRef) -> JSON | None:
         return None
 
 
+_LASTING = {
+    Verb.DELETE: "what was deleted does not come back",
+    Verb.EVICT: "a pod that was evicted does not come back, its controller makes another",
+}
+
+
 def not_reversible(row: LedgerRow) -> Taken:
-    return Taken(False, Reason.NOT_REVERSIBLE, f"{row.action} cannot be taken back")
+    """Nothing is sent: the change stays, and a person hears why."""
+    made = "may have been made" if row.state is LedgerState.UNKNOWN else "was made"
+    why = row.change.lasting or _LASTING.get(row.change.verb, "there is no way back from it")
+    detail = f"{row.action} {made} and cannot be taken back: {why}; it stays, a person decides what is next"
+    return Taken(False, Reason.NOT_REVERSIBLE, detail)

@@ -15,7 +15,7 @@ from temporalio import activity
 
 from activities.errors import told
 from activities.means import Progress, Taken, find
-from activities.means.patching import Patching, send_patch
+from activities.means.patching import Patching, send_agreed
 from activities.means.removing import BudgetExhausted, evict
 from cortexops.domain.change import Change, PodRef, carries
 from cortexops.domain.errors import Conflict, Forbidden, NotFound, Rejected, TemporaryError
@@ -48,7 +48,7 @@ class Draining(Patching):
     ) -> str:
         change = row.change
         if live is None or not carries(live, change.operation_id):
-            await send_patch(cluster, change, live or {})
+            await send_agreed(cluster, change, live or {})
         begun = datetime.now(UTC)
         blocked: dict[PodRef, str] = {}
         while left := await self._left(cluster, change):

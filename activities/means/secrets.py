@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from activities.means import Judged, Progress, Taken, find
-from activities.means.patching import Patching, restored, send_patch
+from activities.means.patching import Patching, restored, send_agreed
 from activities.means.preparing import prepare
 from activities.means.removing import restart
 from cortexops.domain.change import Change, DiffLine, FieldEdit, carries, edit, lookup, undo
@@ -73,7 +73,7 @@ class SecretPatching(Patching):
             raise Conflict(str(error)) from error
         if [field.path for field in again.edits] != [field.path for field in row.change.edits]:
             raise Conflict(f"{row.change.target} is not the one that was looked at")
-        await send_patch(cluster, keeping(self.bound(again, row.operation_id), live), live)
+        await send_agreed(cluster, keeping(self.bound(again, row.operation_id), live), live)
         return await restart(cluster, row.change.pods)
 
     async def take_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:

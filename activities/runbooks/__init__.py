@@ -11,7 +11,7 @@ from activities.gathering import Reads
 from activities.runbooks.asking import Asker
 from activities.runbooks.carrying import Carrying
 from activities.runbooks.offering import Catalogue, Offerer, merged
-from cortexops.domain.action import Candidate
+from cortexops.domain.action import Candidate, ProposedBy, ProposerKind
 from cortexops.domain.conclusion import is_healthy
 from cortexops.domain.diagnosis import Diagnosis, Verdict
 from cortexops.domain.runbook import Runbook
@@ -94,7 +94,7 @@ class Runbooks:
         also = tuple(other.id for other, _ in fitting[1 : _MOST_ALSO + 1])
         run = done.run.model_copy(update={"link": link, "also": also})
         fed = feed(diagnosis, run, done.facts, done.said, healthy=is_healthy(scene))
-        return fed, merged(list(candidates), done.candidates)
+        return fed, merged(list(candidates), _asked_by(runbook, candidates, done.candidates))
 
     async def _fetched(self, scene: Scene, link: str) -> list[Runbook]:
         """The runbook at the configured address, and the alert's own where its host is allowed."""
@@ -119,6 +119,15 @@ class Runbooks:
         for problem in found.problems:
             log.warning("a runbook was not used", problem=str(problem))
         return [found.runbook] if found.runbook else []
+
+
+def _asked_by(runbook: Runbook, own: Sequence[Candidate], offered: Sequence[Candidate]) -> list[Candidate]:
+    """The runbook is named as who proposes what the diagnosis alone would not have offered."""
+    known = {candidate.action.hash for candidate in own if candidate.feasible}
+    by = ProposedBy(kind=ProposerKind.RUNBOOK, name=runbook.id)
+    return [
+        one if one.action.hash in known else one.model_copy(update={"proposed_by": by}) for one in offered
+    ]
 
 
 def _link(scene: Scene) -> str:

@@ -13,26 +13,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from cortexops.adapters.git import Git, checked_ref
+from cortexops.adapters.git_files import check_patterns, planned, values_of
 from cortexops.adapters.git_providers import Provider
-from cortexops.adapters.yaml_edit import edited, find
 from cortexops.domain.change import DiffLine
+from cortexops.domain.chart_values import mapped
 from cortexops.domain.errors import Conflict, InvalidInput, NotFound, Rejected
 from cortexops.domain.manifest import Proposal
 from cortexops.domain.redaction import redact_value
 from cortexops.ports.forge import Fate, Found
 from cortexops.settings_git import GitSettings, RepositorySettings
 
-_MOST_FILES = 5000
-_LARGEST = 1_000_000  # bytes of a file that is looked into
 _PREFIX = "cortexops/"
-
-
-class _File(NamedTuple):
-    path: str
-    text: str
 
 
 class GitForge:
@@ -42,8 +35,7 @@ class GitForge:
         self._settings = settings
         for repository in settings.repositories:
             checked_ref(repository.branch)
-            if repository.path.startswith("/") or ".." in Path(repository.path).parts:
-                raise InvalidInput("git.repositories.path", "it must stay within the repository")
+            check_patterns(repository)
             if repository.provider != "none" and (not repository.project or repository.token is None):
                 raise InvalidInput(
                     "git.repositories.project", f"{repository.provider} needs `project` and `token`"
@@ -52,11 +44,22 @@ class GitForge:
     def covers(self, proposal: Proposal) -> bool:
         return repository_of(self._settings.repositories, proposal) is not None
 
+    def unmapped(self, proposal: Proposal) -> str:
+        """Why the edits cannot be made in a chart's values, as far as the settings tell it; empty: they can."""
+        repository = repository_of(self._settings.repositories, proposal)
+        values = values_of(repository, proposal) if repository is not None else None
+        try:
+            if values is not None:
+                mapped(proposal.edits, values.fields)
+        except Rejected as error:
+            return str(error)
+        return ""
+
     async def preview(self, proposal: Proposal) -> list[DiffLine]:
         repository = self._repository(proposal)
         async with self._clone(repository) as (_, folder):
-            file = _file(folder, repository, proposal)
-            if edited(file.text, proposal.target, proposal.edits) == file.text:
+            file = planned(folder, repository, proposal)
+            if file.after == file.before:
                 raise Rejected(f"{file.path} says so already: the controller has yet to bring it here")
         return [
             DiffLine(
@@ -64,7 +67,7 @@ class GitForge:
                 before=_shown(edit.steps[-1], edit.before) if edit.before_present else "",
                 after="" if edit.remove else _shown(edit.steps[-1], edit.after),
             )
-            for edit in proposal.edits
+            for edit in file.edits
         ]
 
     async def look(self, operation: str, proposal: Proposal) -> Found:
@@ -91,6 +94,20 @@ class GitForge:
         if request is None:
             return Found(Fate.HALF, "", commit)
         return Found(request.fate, request.url, commit)
+
+    async def fate(self, operation: str, proposal: Proposal) -> Found:
+        repository = self._repository(proposal)
+        async with self._clone(repository) as (git, folder):
+            found = await self._look(git, folder, repository, operation, proposal)
+            if found.fate is not Fate.MERGED or not found.commit:
+                try:
+                    file = planned(folder, repository, proposal)
+                    if file.after == file.before:
+                        commit = await git.run(folder, "log", "-1", "--format=%H", "--", file.path)
+                        found = Found(Fate.MERGED, found.url, commit.strip())
+                except Rejected:  # the file says something else, or is not there any more
+                    pass
+        return found._replace(url=found.url or f"branch {branch_of(operation)}")
 
     async def propose(
         self, operation: str, proposal: Proposal, *, title: str, body: str, at: datetime
@@ -151,14 +168,13 @@ class GitForge:
             return False
         await git.run(folder, "checkout", "--quiet", "--detach", parent.strip())
         try:
-            file = _file(folder, repository, proposal)
-            wanted = edited(file.text, proposal.target, proposal.edits)
+            file = planned(folder, repository, proposal)
         except Rejected:
             return False
         finally:
             await git.run(folder, "checkout", "--quiet", repository.branch)
         names = (await git.run(folder, "diff", "--name-only", parent.strip(), commit)).splitlines()
-        return names == [file.path] and await git.run(folder, "show", f"{commit}:{file.path}") == wanted
+        return names == [file.path] and await git.run(folder, "show", f"{commit}:{file.path}") == file.after
 
     async def _committed(
         self,
@@ -169,11 +185,10 @@ class GitForge:
         text: str,
         at: datetime,
     ) -> str:
-        file = _file(folder, repository, proposal)
-        changed = edited(file.text, proposal.target, proposal.edits)
-        if changed == file.text:
+        file = planned(folder, repository, proposal)
+        if file.after == file.before:
             raise Rejected(f"{file.path} says so already")
-        (folder / file.path).write_bytes(changed.encode())
+        (folder / file.path).write_bytes(file.after.encode())
         who = {"NAME": self._settings.author, "EMAIL": self._settings.email, "DATE": at.isoformat()}
         env = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
         await git.run(folder, "add", "--", file.path)
@@ -216,7 +231,7 @@ class GitForge:
 def repository_of(
     repositories: Sequence[RepositorySettings], proposal: Proposal
 ) -> RepositorySettings | None:
-    """The first repository that the object fits."""
+    """The first repository that the object fits; one that a chart renders needs its values to be mapped there."""
     target = proposal.target
     for repository in repositories:
         fits = (
@@ -224,7 +239,8 @@ def repository_of(
             (repository.namespaces, target.namespace),
             (repository.apps, proposal.app),
         )
-        if all(not allowed or value in allowed for allowed, value in fits):
+        known = not proposal.chart or values_of(repository, proposal) is not None
+        if known and all(not allowed or value in allowed for allowed, value in fits):
             return repository
     return None
 
@@ -240,48 +256,6 @@ async def _fetched(git: Git, folder: Path, branch: str) -> str:
         return ""
     await git.run(folder, "fetch", "--quiet", "--depth", "50", "origin", f"refs/heads/{branch}")
     return (await git.run(folder, "rev-parse", "FETCH_HEAD")).strip()
-
-
-def _file(folder: Path, repository: RepositorySettings, proposal: Proposal) -> _File:
-    """The one file that describes the object. Raises `Rejected` when there is none, or more than one."""
-    target = proposal.target
-    pattern = repository.path
-    for name, value in (
-        ("cluster", target.cluster),
-        ("namespace", target.namespace),
-        ("kind", target.kind.lower()),
-        ("name", target.name),
-        ("app", proposal.app),
-    ):
-        if f"{{{name}}}" in pattern and ("/" in value or value in ("", ".", "..") or set(value) & set("*?[")):
-            raise Rejected(f"{name} {value!r} cannot be part of a path")
-        pattern = pattern.replace(f"{{{name}}}", value)
-    found: list[_File] = []
-    for number, path in enumerate(sorted(folder.glob(pattern))):
-        if number >= _MOST_FILES:
-            raise Rejected(f"{pattern} matches more than {_MOST_FILES} files")
-        inside = path.relative_to(folder)
-        if inside.parts[0] == ".git" or path.is_symlink() or not path.is_file():
-            continue
-        if not path.resolve().is_relative_to(folder.resolve()) or path.stat().st_size > _LARGEST:
-            continue
-        try:
-            text = path.read_bytes().decode()
-        except UnicodeDecodeError:
-            continue
-        if target.name not in text:
-            continue
-        try:
-            places = find(text, target)
-        except Rejected:
-            continue  # a template among plain files
-        found += [_File(str(inside), text)] * len(places)
-    if len(found) != 1:
-        where = ", ".join(file.path for file in found[:3])
-        raise Rejected(
-            f"{target} is described {len(found)} times in {pattern}" + (f" ({where})" if where else "")
-        )
-    return found[0]
 
 
 def _shown(step: object, value: object) -> str:

@@ -83,7 +83,14 @@ class OpaPolicy:
             return self._denied("policy_error", f"HTTP {error.status}")
         except (aiohttp.ClientConnectionError, OSError) as error:
             return self._denied("policy_unreachable", type(error).__name__)
-        except (aiohttp.ClientError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            aiohttp.ClientError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             return self._denied("policy_error", f"answer not understood: {type(error).__name__}")
         if not isinstance(body, dict):
             return self._denied("policy_error", "answer not understood")

@@ -6,16 +6,29 @@ workflow or no answer is an error to the voter, never an approval.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cortexops.adapters.refusals import Refusals, Trail
+from cortexops.adapters.refusals import Refusals, Trail, utc_now
 from cortexops.contracts.incident import VOTE, VoteResult
-from cortexops.domain.approval import Decision, Person, Vote, VoteRefusal, too_late
+from cortexops.domain.approval import (
+    ApprovalState,
+    Decision,
+    Person,
+    Vote,
+    VoteOutcome,
+    VoteRefusal,
+    agreed,
+    checked_reason,
+    stands,
+    tally,
+    too_late,
+)
 from cortexops.domain.errors import PermanentError, TemporaryError
 from cortexops.domain.ids import digest as sha256
 from cortexops.domain.incident import Incident
@@ -39,10 +52,18 @@ def update_id(approval_id: str, person: Person, decision: Decision) -> str:
 class VoteBox:
     """Sends votes as workflow Updates and waits until they are written down."""
 
-    def __init__(self, client: Client, store: VoteStore, *, timeout_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        client: Client,
+        store: VoteStore,
+        *,
+        timeout_seconds: float = 10,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._client = client
         self._store = store
         self._timeout = timedelta(seconds=timeout_seconds)
+        self._clock = clock
         self._refusals = Refusals(store)
 
     async def cast(
@@ -50,9 +71,11 @@ class VoteBox:
     ) -> VoteResult:
         """Deliver the vote of a person whose identity was verified; `digest` names the diff that they saw.
 
-        Raises `VoteNotCounted` when it does not count, after that is in the audit trail, and `TemporaryError`
-        when it cannot be known now.
+        The answer that this person gave already is `ALREADY_VOTED`, with how the approval stands: it counts as
+        it did. Raises `InvalidInput` without a reason where one is needed, `VoteNotCounted` when the vote does
+        not count, after that is in the audit trail, and `TemporaryError` when it cannot be known now.
         """
+        reason = checked_reason(decision, reason)
         vote = Vote(approval_id=approval_id, person=person, decision=decision, reason=reason, digest=digest)
         record = await self._store.approval(approval_id)
         incident = await self._store.incident(record.request.incident_id) if record else None
@@ -61,6 +84,14 @@ class VoteBox:
                 raise VoteNotCounted(VoteRefusal.ANONYMOUS)
             if record is None or incident is None:
                 raise VoteNotCounted(VoteRefusal.NO_SUCH_APPROVAL)
+            if stands(record.votes, vote):
+                await self._refusals.vote(
+                    approval_id, person, decision, VoteRefusal.ALREADY_VOTED,
+                    incident_id=incident.id, digest=digest,
+                )  # fmt: skip
+                return self._standing(record)
+            if _answered(record, vote):  # the id of the same click would hide that it is another change
+                raise VoteNotCounted(too_late(record.state) or VoteRefusal.CHANGED_DIFF)
             return await self._deliver(vote, record, incident)
         except VoteNotCounted as refused:
             about = incident.id if incident else ""
@@ -68,6 +99,19 @@ class VoteBox:
                 approval_id, person, decision, refused.refusal, incident_id=about, digest=digest
             )
             raise
+
+    def _standing(self, record: ApprovalRecord) -> VoteResult:
+        """How the approval stands for somebody who has answered before. The books may be a moment behind."""
+        state, request = record.state, record.request
+        if state is ApprovalState.PENDING:
+            state = tally(request, record.votes, now=self._clock())
+        return VoteResult(
+            approval_id=request.id,
+            state=state,
+            approvals=agreed(record.votes),
+            quorum=request.quorum,
+            outcome=VoteOutcome.ALREADY_VOTED,
+        )
 
     async def _deliver(self, vote: Vote, record: ApprovalRecord, incident: Incident) -> VoteResult:
         handle = self._client.get_workflow_handle(incident.key, run_id=incident.run_id or None)
@@ -95,6 +139,11 @@ class VoteBox:
             "and vote again: the same vote counts once.",
             delay=timedelta(seconds=2),
         )
+
+
+def _answered(record: ApprovalRecord, vote: Vote) -> bool:
+    """Whether this person gave this answer, to whichever change."""
+    return any((v.person.id, v.decision) == (vote.person.id, vote.decision) for v in record.votes)
 
 
 def _refused(cause: BaseException | None, record: ApprovalRecord) -> PermanentError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import yaml
@@ -29,14 +30,8 @@ class Place(NamedTuple):
 
 def find(text: str, target: ResourceRef) -> list[Place]:
     """The documents of the text that describe the object. Raises `Rejected` when it is no plain YAML."""
-    if len(text) > _LONGEST:
-        raise Rejected("the file is too large to be edited")
-    try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError):
-        raise Rejected("the file is no plain YAML (a template?)") from None
     found: list[Place] = []
-    for document in documents:
+    for document in _documents(text):
         for root in _objects(document):
             metadata = _child(root, "metadata")
             if not isinstance(metadata, yaml.MappingNode) or _value(_child(root, "kind")) != target.kind:
@@ -50,15 +45,53 @@ def find(text: str, target: ResourceRef) -> list[Place]:
 
 def edited(text: str, target: ResourceRef, edits: tuple[ManifestEdit, ...]) -> str:
     """The text with the edits made. Raises `Rejected` when the file says something else than the cluster had."""
+    return _edited(text, lambda now: _only(now, target), edits)
+
+
+def edited_values(text: str, edits: tuple[ManifestEdit, ...]) -> str:
+    """The same for a file that is one map of values. What it leaves to the chart's defaults is added."""
+    return _edited(text, _values, edits)
+
+
+def overridden(text: str, release: ResourceRef) -> str:
+    """What in the manifest of a Flux HelmRelease goes over its inline values; empty: nothing."""
+    spec = _child(_only(text, release).root, "spec")
+    if _child(spec, "postRenderers") is not None:
+        return "spec.postRenderers"
+    sources = _child(spec, "valuesFrom")
+    items = sources.value if isinstance(sources, yaml.SequenceNode) else []
+    return "spec.valuesFrom with a targetPath" if any(_child(one, "targetPath") for one in items) else ""
+
+
+def _edited(text: str, place_in: Callable[[str], Place], edits: tuple[ManifestEdit, ...]) -> str:
     for edit in edits:  # each on the outcome of the one before: they may need the same new map
-        change = _change(text, _only(text, target), edit)
+        change = _change(text, place_in(text), edit)
         if change is not None:
             start, end, new = change
             text = text[:start] + new + text[end:]
-    place = _only(text, target)
+    place = place_in(text)
     if any(_change(text, place, edit) is not None for edit in edits):
         raise Rejected("the file would not say what it should: it is left alone")
     return text
+
+
+def _documents(text: str) -> list[yaml.Node]:
+    if len(text) > _LONGEST:
+        raise Rejected("the file is too large to be edited")
+    try:
+        return list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError):
+        raise Rejected("the file is no plain YAML (a template?)") from None
+
+
+def _values(text: str) -> Place:
+    documents = [one for one in _documents(text) if one is not None]
+    if len(documents) != 1 or not isinstance(documents[0], yaml.MappingNode):
+        raise Rejected("the file is no single map of values")
+    root = documents[0]
+    if _child(root, "apiVersion") is not None and _child(root, "kind") is not None:
+        raise Rejected("the file is a manifest of another object, no values of a chart")
+    return Place(root, _shared(root))
 
 
 def _only(text: str, target: ResourceRef) -> Place:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime
 
-from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote, VoteRefusal
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote, VoteOutcome, VoteRefusal
 from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.links import LinkReason
 from cortexops.domain.reasoning import ModelLimits
@@ -69,12 +69,13 @@ class Absorption(Frozen):
 
 
 class VoteResult(Frozen):
-    """The answer to a vote that counted: where the approval stands now."""
+    """The answer to a vote that was not refused: where the approval stands now, and whether it was new."""
 
     approval_id: str
     state: ApprovalState
     approvals: int
     quorum: int
+    outcome: VoteOutcome = VoteOutcome.COUNTED
 
 
 class VoteRefused(Frozen):

@@ -1,4 +1,5 @@
-"""Sweeping up after workflows that were terminated, and anchoring the audit trail: who is asked for what."""
+"""Sweeping up after workflows that were terminated, anchoring and archiving the audit trail: who is asked for
+what."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from cortexops.domain.sweep import Outcome, RunState
 
 SWEEP_WORKFLOW = "SweepWorkflow"
 ANCHOR_WORKFLOW = "AnchorWorkflow"
+ARCHIVE_WORKFLOW = "ArchiveWorkflow"
 
 
 class SweepQueue(StrEnum):
@@ -69,6 +71,14 @@ class AnchorReport(Frozen):
     newest: str = ""
 
 
+class ArchiveReport(Frozen):
+    """Archives that were written, and how many rows of how many incidents are in them."""
+
+    archives: tuple[str, ...] = ()
+    rows: int = 0
+    incidents: int = 0
+
+
 class Sweeping(ABC):
     """The side of the books. Touches no cluster."""
 
@@ -86,6 +96,11 @@ class Sweeping(ABC):
     @abstractmethod
     async def anchor_audit(self) -> AnchorReport:
         """Write the anchors of all days that have ended without one. Repeatable."""
+
+    @activity.defn
+    @abstractmethod
+    async def archive_audit(self) -> ArchiveReport:
+        """Move the rows of incidents that ended long ago into archives, as the settings say. Repeatable."""
 
 
 class ClusterSweeping(ABC):

@@ -13,8 +13,12 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from cortexops.domain.change import DiffLine
+from cortexops.domain.errors import InvalidInput
+from cortexops.domain.lookalikes import invisible
 from cortexops.domain.resource import Frozen
 
+LONGEST_REASON = 1000
+"""Characters."""
 TIMEOUT = timedelta(minutes=15)
 """Seed 002: approvals time out after 15 minutes. Then nothing is done."""
 
@@ -70,10 +74,17 @@ class Vote(Frozen):
     approval_id: str
     person: Person
     decision: Decision
-    reason: str = Field(default="", max_length=1000)
+    reason: str = Field(default="", max_length=LONGEST_REASON)
     digest: str
     """The digest of the diff that this person saw."""
     at: AwareDatetime | None = None
+
+
+class VoteOutcome(StrEnum):
+    """What became of an answer that was not refused."""
+
+    COUNTED = "counted"
+    ALREADY_VOTED = "already_voted"  # this very answer stands already: nothing new was counted
 
 
 class VoteRefusal(StrEnum):
@@ -88,6 +99,37 @@ class VoteRefusal(StrEnum):
     PROPOSER = "proposer_may_not_approve"
     ALREADY_VOTED = "already_voted"
     ANONYMOUS = "anonymous"
+
+
+def needs_reason(decision: Decision) -> bool:
+    """To stop a change has to be explained to whoever comes next; to approve it the change speaks for itself."""
+    return decision is not Decision.APPROVE
+
+
+def checked_reason(decision: Decision, text: str) -> str:
+    """The reason as it is kept. Raises `InvalidInput` for `reason` when it is missing, or too long.
+
+    What nobody can see (blanks, zero-width characters) is no reason.
+    """
+    reason = text.strip()
+    if needs_reason(decision) and all(invisible(one) or one.isspace() for one in reason):
+        verb = decision.value.replace("_", " ")
+        raise InvalidInput("reason", f"must say why: to {verb} needs a reason, the audit trail keeps it")
+    if len(reason) > LONGEST_REASON:
+        raise InvalidInput("reason", f"has {len(reason)} characters; {LONGEST_REASON} at most")
+    return reason
+
+
+def stands(votes: Sequence[Vote], vote: Vote) -> bool:
+    """Whether this person gave this very answer to this very change before."""
+    return any(
+        (v.person.id, v.decision, v.digest) == (vote.person.id, vote.decision, vote.digest) for v in votes
+    )
+
+
+def agreed(votes: Iterable[Vote]) -> int:
+    """How many different people approved."""
+    return len({vote.person.id for vote in votes if vote.decision is Decision.APPROVE})
 
 
 def refuse(

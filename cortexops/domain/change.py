@@ -18,8 +18,6 @@ from cortexops.domain.ids import digest
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-_MOVING = ("", "/metadata")
-"""Parts of an object that change all the time (status, resourceVersion) and cannot be tested whole."""
 
 OPERATION_ANNOTATION = "cortexops.io/operation"
 """The object carries the id of the last operation that changed it, so that a crash can be told apart."""
@@ -79,6 +77,10 @@ class Change(Frozen):
     """Of CREATE: the new object without its name, which is made of the operation's id."""
     pods: tuple[PodRef, ...] = ()
     """Evicted after the patch, each once: of a DRAIN those of the node, else those that crashed without it."""
+    lasting: str = ""
+    """Why nobody can take it back once it is made (a volume does not shrink); empty: it has an inverse."""
+    outcome: str = ""
+    """Digest of what the dry run answered (`domain.stored`); empty: only the edits can be compared."""
 
 
 class Undo(StrEnum):
@@ -88,6 +90,7 @@ class Undo(StrEnum):
     ALREADY = "already"
     FOREIGN = "foreign"
     GONE = "gone"
+    LASTING = "lasting"  # it is in place, and there is no way back
 
 
 class UndoPlan(Frozen):
@@ -176,6 +179,15 @@ def _nearest_present_ancestor(document: JSON, path: str) -> str:
     return ""
 
 
+def _absence(document: JSON, path: str) -> tuple[str, Any]:
+    """What to test, and for which value, so that the field is still absent."""
+    ancestor = _nearest_present_ancestor(document, path)
+    above = lookup(document, ancestor)[1]
+    if not isinstance(above, dict):
+        return ancestor, above
+    return ancestor + pointer(_parts(path)[len(_parts(ancestor))]), None
+
+
 def _can_hold(document: JSON, path: str) -> bool:
     """Whether the field could be put there: what is above it are maps, or maps that can be made."""
     ancestor = _nearest_present_ancestor(document, path)
@@ -200,10 +212,11 @@ def _missing_parents(document: JSON, path: str) -> list[str]:
 def json_patch(change: Change, live: JSON) -> list[JSON]:
     """The JSON Patch (RFC 6902): tests first, then the edits, then the operation id.
 
-    The tests cover the uid, the generation, every expectation and the old value of every edited field.
-    JSON Patch cannot test for absence, so for an absent field its nearest present ancestor is tested
-    whole; where that is the object or its metadata, the resourceVersion stands for it. The same holds for
-    the map of annotations: adding one to an object without any must not wipe out one that came meanwhile.
+    The tests cover the uid, the generation, every expectation and the old value of every edited field. What
+    the decision did not rest on may change meanwhile: a node's heartbeat moves its resourceVersion only.
+    That a field is absent is a test of `null` at the outermost map or field that is missing, as API servers
+    read it (RFC 6902 leaves it open); a list that has to grow is tested whole. The map of annotations is
+    tested so as well: adding one to an object without any must not wipe out one that came meanwhile.
     `live` must be the object that the change was computed from, or one equal to it there.
     """
     tests: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": change.uid}]
@@ -211,22 +224,13 @@ def json_patch(change: Change, live: JSON) -> list[JSON]:
         tests.append({"op": "test", "path": "/metadata/generation", "value": change.generation})
     tested = set()
     marker = pointer("metadata", "annotations", OPERATION_ANNOTATION)
-    bound_to_version = bool(change.operation_id) and _nearest_present_ancestor(live, marker) in _MOVING
-    for field in (*change.expect, *change.edits):
-        if field.before_present:
-            path, value = field.path, field.before
-        else:
-            path = _nearest_present_ancestor(live, field.path)
-            value = lookup(live, path)[1]
-            if path in _MOVING:
-                bound_to_version = True
-                continue
+    marks = [expectation(live, pointer("metadata", "annotations"))]
+    absent = [field for field in marks if change.operation_id and not field.before_present]
+    for field in (*change.expect, *change.edits, *absent):
+        path, value = (field.path, field.before) if field.before_present else _absence(live, field.path)
         if path not in tested:
             tested.add(path)
             tests.append({"op": "test", "path": path, "value": value})
-    version = live.get("metadata", {}).get("resourceVersion")
-    if bound_to_version and version is not None:
-        tests.append({"op": "test", "path": "/metadata/resourceVersion", "value": version})
     operations: list[JSON] = []
     made: set[str] = set()
 
@@ -300,6 +304,8 @@ def undo(change: Change, live: JSON | None, *, operation: str) -> UndoPlan:
         return UndoPlan(verdict=Undo.FOREIGN, foreign=tuple(foreign))
     if not restore:
         return UndoPlan(verdict=Undo.ALREADY)
+    if change.lasting:
+        return UndoPlan(verdict=Undo.LASTING)
     expect = []
     for field in change.expect:
         if not holds(live, field.path, field.before_present, field.before):

@@ -32,7 +32,7 @@ _MOST_REFS = 100
 _LEAST_CONFIDENCE = 0.15
 _EARLIEST = timedelta(days=7)  # before the alert; an older sign belongs to other trouble
 _LAST_LINES = 20
-_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 
 
 def onset_of(scene: Scene) -> datetime:
@@ -78,6 +78,7 @@ def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
 
     Asked only where an alert speaks of bad answers; of other alerts the statuses are the measure.
     """
+    late = SignalType.LATENCY in signal_types(scene)
     asked = signal_types(scene) & {SignalType.ERROR_RATE, SignalType.LATENCY}
     vague = signal_types(scene) & {SignalType.OTHER}
     if not asked and not vague:
@@ -92,6 +93,8 @@ def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
             wrong = {
                 *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.about_credentials(tail)
             }  # fmt: skip
+            if late and not previous and complaints.slow_answers(tail):
+                return True
             if not previous and (len(wrong) * 2 > len(tail) or (asked and wrong)):
                 return True
     return False

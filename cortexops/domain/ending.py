@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from cortexops.domain.action import Candidate
 from cortexops.domain.approval import ApprovalState
 from cortexops.domain.diagnosis import Diagnosis, Verdict
 from cortexops.domain.incident import IncidentState, Reason
@@ -70,3 +72,25 @@ def quiet_ending(state: IncidentState) -> Ending:
     if state is IncidentState.DETECTED:  # nobody was told of it
         return Ending(IncidentState.SUPPRESSED, Reason.SILENCED, detail)
     return Ending(IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED, detail)
+
+
+_MOST_REFUSALS = 5
+_LONGEST_REFUSAL = 400  # characters
+
+
+def refusals(refused: Sequence[str]) -> str:
+    """The newest refusals in the words of whoever refused, to be added to a sentence; empty without any."""
+    told = [text[:_LONGEST_REFUSAL] for text in dict.fromkeys(refused[-_MOST_REFUSALS:])]
+    return f". Refused, nothing was changed: {'; '.join(told)}" if told else ""
+
+
+def none_left(
+    diagnosis: Diagnosis, candidates: Sequence[Candidate], undone: int, refused: Sequence[str]
+) -> str:
+    """Why there is no remedy (any more): what was undone, what was refused and by which words."""
+    if undone or refused:
+        tried = f"{undone} tried and undone; none is left" if undone else "No remedy is left"
+        return f"{tried}{refusals(refused)}".rstrip(".") + "."
+    why = "; ".join(f"{c.action.type}: {c.why}" for c in candidates if not c.feasible)
+    known = f"Not possible: {why}." if why else "No remedy is known for this cause."
+    return f"{diagnosis.summary} {known}"

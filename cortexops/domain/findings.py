@@ -31,7 +31,8 @@ _CRASH_SIGNALS = frozenset({SignalType.OOM_KILL, SignalType.CRASH_LOOP, SignalTy
 _SERVING_SIGNALS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
 _AGAIN_AND_AGAIN = 3  # restarts
 _DEEPEST = 3  # calls followed upstream
-_DNS = ("kube-system", "kube-dns")
+DNS = ("kube-system", "kube-dns")
+"""(namespace, name) of the Service that resolves names for the cluster."""
 _METRICS = ("kube-system", "metrics-server")
 _BY_ITS_WORDS = 0.95  # the callee looks well, and says that it is not
 _LAST_LINES = 30
@@ -238,15 +239,16 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
 
 def complaints_about(scene: Scene, subject: Subject, service: ResourceRef, lines: Sequence[str]) -> list[str]:
     """The lines in which the subject complains that this Service does not answer, or waits for it."""
-    if (service.namespace, service.name) == _DNS:
+    if (service.namespace, service.name) == DNS:
         return complaints.resolving(lines)
     found = []
+    whole = complaints.spoken_of(lines)
     for line in [
         *complaints.unreachable(lines),
         *complaints.waiting_for(lines),
         *complaints.answered_badly(lines),
     ]:
-        named = hosts.hosts_in_line(line)
+        named = hosts.hosts_in_line(whole.get(line, line))
         if any(means_service(scene, host, service, subject.ref.namespace) for host in named) or (
             complaints.names(line, service.name)
         ):

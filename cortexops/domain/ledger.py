@@ -5,6 +5,9 @@ intent ──► applied ──► verified
    │          └──────► unknown
    ├──► refused   (nothing was changed)          verified ──► compensated | unknown
    └──► unknown   (it cannot be told; a person must look)
+
+A pull request stays applied while people decide on it (`cortexops.domain.proposals`): verified once it is merged
+and the cluster is well with it, compensated when it was closed, unknown when it was merged and nothing followed.
 """
 
 from __future__ import annotations

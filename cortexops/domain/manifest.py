@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from cortexops.domain.change import FieldEdit, lookup
 from cortexops.domain.errors import InvalidInput, Rejected
 from cortexops.domain.kubernetes.values import text
@@ -9,6 +11,17 @@ from cortexops.domain.quantity import parse_quantity
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
 
 Scalar = str | int | float | bool | None
+
+
+class Fate(StrEnum):
+    """What became of a proposal."""
+
+    NONE = "none"  # it was not made
+    HALF = "half"  # the branch is there, the pull request is not
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"
+    FOREIGN = "foreign"  # the branch of that name holds something else
 
 
 class Named(Frozen):
@@ -44,6 +57,10 @@ class Proposal(Frozen):
 
     target: ResourceRef
     app: str = ""
+    app_namespace: str = ""
+    """Of a Flux HelmRelease: where it is."""
+    chart: bool = False
+    """A Helm chart renders the object: the edits are made in the chart's values."""
     edits: tuple[ManifestEdit, ...]
 
 

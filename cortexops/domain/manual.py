@@ -28,6 +28,9 @@ class ManualStep(Frozen):
     caveats: tuple[str, ...] = ()
 
 
+_WHEN_READ = "Pods read it when they start: nothing changes until they are restarted."
+
+
 def by_hand(diagnosis: Diagnosis, workload: ResourceRef | None) -> list[ManualStep]:
     """Steps for the leading cause; `workload` is the one that suffers. Looking again is always possible."""
     cause = diagnosis.cause
@@ -216,6 +219,12 @@ def _run_again(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
 
 def _change(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
     """Back to what it was: the history says who changed what, a person edits it."""
+    if cause.facts.get("absent"):
+        ref = cause.resource
+        return _step(
+            "create_object", ref, f"kubectl {_in(ref)}get {ref.kind.lower()}",
+            caveat=f"{ref} does not exist: create it again, or change who asks for it.",
+        )  # fmt: skip
     return _step(
         "change_object", cause.resource, commands.history(cause.resource), _edit(cause.resource),
         caveat="Ask who changed it, and why, before changing it back.",
@@ -247,7 +256,12 @@ _STEPS: dict[Category, Callable[[Hypothesis, ResourceRef | None], ManualStep]] =
 def _configuration(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
     ref, key = cause.resource, cause.facts.get("key", "")
     previous = cause.facts.get("previous_value")
-    if cause.category is Category.CONFIG_MISSING and not key:
+    if cause.facts.get("holder"):
+        return _restart_holder(cause)
+    absent = cause.category is Category.CONFIG_MISSING and not key
+    if absent and cause.facts.get("tls"):
+        first = f"kubectl {_in(ref)}create secret tls {quote(ref.name)} --cert=FILE --key=FILE"
+    elif absent:
         first = f"kubectl {_in(ref)}create {_create_word(ref)} {quote(ref.name)} --from-env-file=FILE"
     elif (
         previous is not None and redact_value(key, previous) == previous
@@ -270,10 +284,29 @@ def _configuration(cause: Hypothesis, workload: ResourceRef | None) -> ManualSte
         target=ref,
         params=params,
         risk=Risk.MEDIUM,
-        commands=(commands.history(ref), first, *then),
+        commands=(first, *then) if absent else (commands.history(ref), first, *then),
         caveats=(
-            f"Check who else reads {ref} before changing it back.",
-            "Pods read it when they start: nothing changes until they are restarted.",
+            f"Check who else reads {ref} before {'creating it' if absent else 'changing it back'}.",
+            "Pods wait for it." if absent else _WHEN_READ,
+        ),
+    )
+
+
+def _restart_holder(cause: Hypothesis) -> ManualStep:
+    """The value is new, and those that still hold the old one have to read it."""
+    facts = cause.facts
+    ref = cause.resource.model_copy(update={"kind": facts.get("holder_kind", ""), "name": facts["holder"]})
+    return ManualStep(
+        type="restart_pods",
+        target=ref,
+        risk=Risk.LOW,
+        commands=(
+            commands.history(cause.resource),
+            f"kubectl {_in(ref)}rollout restart {_what(ref)}",
+            f"kubectl {_in(ref)}rollout status {_what(ref)}",
+        ),
+        caveats=(
+            "Make sure first that the server expects the new value: the pods will use it from then on.",
         ),
     )
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from cortexops.domain.approval import ApprovalRequest, Vote
-from cortexops.domain.incident import IncidentState
+from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.resource import Frozen
 from cortexops.domain.signal import Severity
 
@@ -38,6 +38,8 @@ class Message(Frozen):
     title: str
     severity: Severity
     state: IncidentState
+    reason: Reason | None = None
+    """Why the incident is in this state; None in messages that were queued before this was told."""
     text: str
     fields: dict[str, str] = Field(default_factory=dict)
     approval: ApprovalRequest | None = None

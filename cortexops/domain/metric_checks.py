@@ -8,7 +8,7 @@ such answers make a phase depends on the check's limits (`conclude`), as argo-ro
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
@@ -146,24 +146,39 @@ def filled(check: MetricCheck, scope: Scope, *, seconds: float) -> str:
     not have taken: nothing else ever gets into a query."""
     ref = scope.ref
     for what, name in (("namespace", ref.namespace), ("service", scope.service), ("workload", ref.name)):
-        if not _NAME.fullmatch(name) and not (what == "namespace" and ref.kind == "Node" and not name):
+        if not is_name(name) and not (what == "namespace" and ref.kind == "Node" and not name):
             raise InvalidInput(what, "is not a name of Kubernetes; metrics are not asked for it")
     names = {
         "namespace": ref.namespace,
         "service": scope.service,
         "workload": ref.name,
-        "pods": _pods(ref),
-        _RANGE: f"{max(1, round(seconds * 1000))}ms",
+        "pods": pod_names(ref),
+        _RANGE: milliseconds(seconds),
     }
-    return _PLACE.sub(lambda place: _label(names[place.group(1)]), check.query)
+    return fill(check.query, names)
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with these values at its places, escaped for a string between double quotes."""
+    return _PLACE.sub(lambda place: _label(values[place.group(1)]), template)
+
+
+def milliseconds(seconds: float) -> str:
+    """As PromQL writes a time."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def is_name(text: str) -> bool:
+    """Whether Kubernetes would have taken it as a name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _label(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _pods(ref: ResourceRef) -> str:
-    """A pattern for the names of the workload's pods, those before the change included."""
+def pod_names(ref: ResourceRef) -> str:
+    """A pattern for the names of the workload's pods, those before the change included; of a pod its own."""
     ends = {
         "Deployment": f"{_GENERATED}{{1,10}}-{_GENERATED}{{5}}",
         "DaemonSet": f"{_GENERATED}{{5}}",

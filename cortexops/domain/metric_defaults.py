@@ -21,6 +21,14 @@ _INGRESS = (
 )
 _LEAST_REQUESTS = 10
 
+REQUESTS: dict[str, tuple[str, ...]] = {
+    "http_requests_total": (_POD,),
+    "http_server_requests_seconds_count": (_POD,),
+    "nginx_ingress_controller_requests": _INGRESS,
+    "istio_requests_total": (_MESH,),
+}
+"""Counters of requests, each with the labels by which its series are found."""
+
 _ERRORS_OF = (
     "crash",
     "crash_since_release",
@@ -41,24 +49,26 @@ _ERRORS_OF = (
 """Causes that callers see as failing requests: there the share of errors is the trouble itself."""
 
 
-def _rates(metric: str, *selectors: str, range_: str = "rate") -> str:
+def rates(metric: str, *selectors: str, range_: str = "rate") -> str:
+    """The rates of a metric's series, by any of these labels."""
     return " or ".join(f"{range_}({metric}{{{selector}}}[{{{{range}}}}])" for selector in selectors)
 
 
-def _errors(name: str, metric: str, scopes: tuple[str, ...], codes: tuple[str, ...]) -> MetricCheck:
+def _errors(name: str, metric: str, codes: tuple[str, ...]) -> MetricCheck:
     """The share of answered requests that ended with a server error."""
-    failed = _rates(metric, *(f'{scope},{code}=~"5.."' for scope in scopes for code in codes))
-    answered = _rates(metric, *(f'{scope},{code}!=""' for scope in scopes for code in codes))
-    number = _rates(metric, *(f'{scope},{code}!=""' for scope in scopes for code in codes), range_="increase")
+    scopes = REQUESTS[metric]
+    failed = rates(metric, *(f'{scope},{code}=~"5.."' for scope in scopes for code in codes))
+    answered = rates(metric, *(f'{scope},{code}!=""' for scope in scopes for code in codes))
+    number = rates(metric, *(f'{scope},{code}!=""' for scope in scopes for code in codes), range_="increase")
     query = f"((sum({failed}) or vector(0)) / sum({answered})) and on() (sum({number}) >= {_LEAST_REQUESTS})"
     return _default(name, query, floor=0.02, own=_ERRORS_OF)
 
 
 def _latency(name: str, metric: str, scopes: tuple[str, ...], *, floor: float) -> MetricCheck:
     """The time within which 99 of 100 requests were answered."""
-    number = _rates(metric, *(f'{scope},le="+Inf"' for scope in scopes), range_="increase")
+    number = rates(metric, *(f'{scope},le="+Inf"' for scope in scopes), range_="increase")
     query = (
-        f"histogram_quantile(0.99, sum by (le) ({_rates(metric, *scopes)}))"
+        f"histogram_quantile(0.99, sum by (le) ({rates(metric, *scopes)}))"
         f" and on() (sum({number}) >= {_LEAST_REQUESTS})"
     )
     return _default(name, query, floor=floor, factor=1.5)
@@ -83,10 +93,10 @@ def _default(
 
 
 DEFAULTS: tuple[MetricCheck, ...] = (
-    _errors("http_errors", "http_requests_total", (_POD,), ("code", "status", "status_code")),
-    _errors("http_server_errors", "http_server_requests_seconds_count", (_POD,), ("status",)),
-    _errors("ingress_errors", "nginx_ingress_controller_requests", _INGRESS, ("status",)),
-    _errors("mesh_errors", "istio_requests_total", (_MESH,), ("response_code",)),
+    _errors("http_errors", "http_requests_total", ("code", "status", "status_code")),
+    _errors("http_server_errors", "http_server_requests_seconds_count", ("status",)),
+    _errors("ingress_errors", "nginx_ingress_controller_requests", ("status",)),
+    _errors("mesh_errors", "istio_requests_total", ("response_code",)),
     _latency("http_latency_p99", "http_request_duration_seconds_bucket", (_POD,), floor=0.1),
     _latency("http_server_latency_p99", "http_server_requests_seconds_bucket", (_POD,), floor=0.1),
     _latency(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cortexops.domain import past_words
-from cortexops.domain.action import BlastRadius, Candidate
+from cortexops.domain.action import BlastRadius, Candidate, ProposerKind
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
 from cortexops.domain.change import DiffLine, Preview
 from cortexops.domain.diagnosis import Diagnosis
@@ -15,6 +15,7 @@ from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.links import LinkReason
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision
+from cortexops.domain.proposing import proposer_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.steering import report_caveats
 from cortexops.domain.words import counted
@@ -48,7 +49,15 @@ def blast_text(radius: BlastRadius) -> str:
         parts.append(f"disruption budget allows {radius.disruptions_allowed}")
     if radius.stateful:
         parts.append("stateful")
+    parts.append(traffic_text(radius.traffic))
     return ", ".join(parts)
+
+
+def traffic_text(traffic: float | None) -> str:
+    """`120 requests/s`; what nobody measured is unknown, never none."""
+    if traffic is None:
+        return "traffic unknown"
+    return f"{traffic:,.0f} requests/s" if traffic >= 100 else f"{traffic:.3g} requests/s"
 
 
 def message(
@@ -69,6 +78,7 @@ def message(
         title=incident.title,
         severity=incident.severity,
         state=incident.state,
+        reason=incident.reason,
         text=text,
         fields=fields or {},
         approval=approval,
@@ -110,6 +120,7 @@ def approval_request(
 ) -> ApprovalRequest:
     """What people are asked: the exact change, why, who is touched, and until when."""
     cause = diagnosis.cause
+    by = proposer_of(candidate, diagnosis)
     return ApprovalRequest(
         id=approval_id(incident.id, attempt),
         incident_id=incident.id,
@@ -126,6 +137,7 @@ def approval_request(
         blast_radius=blast_text(candidate.blast_radius),
         requested_at=now,
         expires_at=expires_at,
+        proposed_by=by.name if by.kind is ProposerKind.PERSON else None,
         evidence=_cited(diagnosis),
     )
 

@@ -19,14 +19,18 @@ class Tool(StrEnum):
 
 
 class Ownership(Frozen):
-    """`reconciles`: the tool puts its own values back by itself. `name`: the application or release."""
+    """`reconciles`: the tool puts its own values back by itself. `name`: the application or release, in
+    `namespace` where that is known. `chart`: the object is rendered from the values of a Helm chart."""
 
     tool: Tool
     mark: str
     name: str = ""
+    namespace: str = ""
     reconciles: bool = True
+    chart: bool = False
 
 
+_HELM_CONTROLLER = "helm.toolkit.fluxcd.io/"
 _INSTANCE = "app.kubernetes.io/instance"
 _MARKS: tuple[tuple[Tool, str, str], ...] = (
     (Tool.ARGO_CD, "annotations", "argocd.argoproj.io/tracking-id"),
@@ -64,7 +68,14 @@ def _by_mark(live: JSON) -> Ownership | None:
         value = text(live, "metadata", place, mark)
         if mark in mapping(live, "metadata", place):
             # a tracking id is `application:group/kind:namespace/name`
-            return Ownership(tool=tool, mark=mark, name=value.partition(":")[0])
+            helm = mark.startswith(_HELM_CONTROLLER)
+            return Ownership(
+                tool=tool,
+                mark=mark,
+                name=value.partition(":")[0],
+                namespace=text(live, "metadata", "labels", f"{_HELM_CONTROLLER}namespace") if helm else "",
+                chart=helm,
+            )
     return None
 
 
@@ -75,7 +86,7 @@ def _by_group(live: JSON) -> Ownership | None:
             for tool, group in _GROUPS:
                 if key.startswith(group) and key not in _ELSEWHERE:
                     name = text(live, "metadata", "labels", _INSTANCE) if tool is Tool.ARGO_CD else ""
-                    return Ownership(tool=tool, mark=key, name=name)
+                    return Ownership(tool=tool, mark=key, name=name, chart=group == _HELM_CONTROLLER)
     return None
 
 
@@ -96,7 +107,7 @@ def _by_helm(live: JSON) -> Ownership | None:
     if not release and not managed:
         return None
     mark = _RELEASE if release else "app.kubernetes.io/managed-by"
-    return Ownership(tool=Tool.HELM, mark=mark, name=release, reconciles=False)
+    return Ownership(tool=Tool.HELM, mark=mark, name=release, reconciles=False, chart=bool(release))
 
 
 def caveats_of(live: JSON) -> tuple[str, ...]:

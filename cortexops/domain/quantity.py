@@ -35,6 +35,12 @@ def parse_quantity(text: str | int | float) -> Decimal:
     return Decimal(number) * scale
 
 
+def format_cores(value: Decimal) -> str:
+    """Whole cores or millicores, rounded down: `2`, `1500m`."""
+    millicores = int((value * 1000).to_integral_value(ROUND_FLOOR))
+    return str(millicores // 1000) if millicores % 1000 == 0 else f"{millicores}m"
+
+
 def format_bytes(value: Decimal | int, *, at_most: bool = False) -> str:
     """Whole mebibytes or gibibytes, rounded up: `768Mi`, `1Gi`, `1536Mi`.
 

@@ -78,6 +78,7 @@ _TABLE = (
     Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("autoscaling/v2", "autoscaling/v1")),
     Kind("PodDisruptionBudget", "poddisruptionbudgets", True, ("policy/v1", "policy/v1beta1")),
     Kind("Ingress", "ingresses", True, ("networking.k8s.io/v1",)),
+    Kind("IngressClass", "ingressclasses", False, ("networking.k8s.io/v1",)),
     Kind("HTTPRoute", "httproutes", True, _GATEWAY),
     Kind("Gateway", "gateways", True, _GATEWAY),
     Kind("NetworkPolicy", "networkpolicies", True, ("networking.k8s.io/v1",)),

@@ -43,37 +43,44 @@ class Bound(NamedTuple):
     says: str
 
 
-def memory_ceiling(known: Known, target: ResourceRef, live: JSON, container: str) -> Bound | None:
-    """The largest memory limit (bytes) that this container may have here; None: nothing bounds it."""
-    present = held(live, "limits")
+def ceiling(
+    known: Known, target: ResourceRef, live: JSON, container: str, resource: str = "memory"
+) -> Bound | None:
+    """The largest limit (bytes or cores) that this container may have here; None: nothing bounds it."""
+    present = held(live, "limits", resource)
     others = sum(present.values()) - present.get(container, Decimal(0))
     bounds: list[Bound] = []
     for ref, limit_range in known.of_kind("LimitRange"):
         for item in objects(limit_range, "spec", "limits"):
-            most = amount(item, "max", "memory")
+            most = amount(item, "max", resource)
             if most is None or ref.namespace != target.namespace:
                 continue
-            says = f"LimitRange {ref.name} allows {text(item, 'max', 'memory')} for a {item.get('type')}"
+            says = f"LimitRange {ref.name} allows {text(item, 'max', resource)} for a {item.get('type')}"
             if item.get("type") == "Container":
                 bounds.append(Bound(most, says))
             elif item.get("type") == "Pod":
                 bounds.append(Bound(most - others, says))
     nodes = [
-        (memory, ref.name)
+        (size, ref.name)
         for ref, node in known.of_kind("Node")
-        if (memory := amount(node, "status", "allocatable", "memory")) is not None
+        if (size := amount(node, "status", "allocatable", resource)) is not None
     ]
     if nodes:
         largest, name = max(nodes)
         bounds.append(Bound(largest / 2, f"half of the largest node ({name})"))
-    room = memory_room(known, target, live, ("limits.memory",), "limits")
-    if room is not None:
-        bounds.append(Bound(present.get(container, Decimal(0)) + room.most, room.says))
+    left = room(known, target, live, (f"limits.{resource}",), "limits", resource)
+    if left is not None:
+        bounds.append(Bound(present.get(container, Decimal(0)) + left.most, left.says))
     return min(bounds) if bounds else None
 
 
-def memory_room(
-    known: Known, target: ResourceRef, live: JSON, names: tuple[str, ...], part: str
+def room(
+    known: Known,
+    target: ResourceRef,
+    live: JSON,
+    names: tuple[str, ...],
+    part: str,
+    resource: str = "memory",
 ) -> Bound | None:
     """How much more of the quota each pod may take so that the rollout gets through, and which quota.
 
@@ -81,7 +88,8 @@ def memory_room(
     """
     pods = max(1, replica_count(live))
     surge = _surge(live, pods)
-    pod = sum(held(live, part).values())
+    pod = sum(held(live, part, resource).values())
+    unit = " bytes" if resource == "memory" else " cores" if resource == "cpu" else ""
     rooms: list[Bound] = []
     for ref, quota in known.of_kind("ResourceQuota"):
         for name in names:
@@ -89,7 +97,7 @@ def memory_room(
             if hard is None or ref.namespace != target.namespace:
                 continue
             used = amount(quota, "status", "used", name) or Decimal(0)
-            says = f"ResourceQuota {ref.name} has {hard:f} bytes for {name}, {used:f} used"
+            says = f"ResourceQuota {ref.name} has {hard:f}{unit} for {name}, {used:f} used"
             rooms.append(Bound((hard - used - surge * pod) / (pods + surge), says))
     return min(rooms) if rooms else None
 

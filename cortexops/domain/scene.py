@@ -11,6 +11,7 @@ from functools import cached_property
 
 from pydantic import Field
 
+from cortexops.domain.earlier import EarlierValue
 from cortexops.domain.evidence import Gap
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.values import number
@@ -70,6 +71,8 @@ class Scene(Frozen):
     logs: tuple[LogExcerpt, ...] = ()
     gaps: tuple[Gap, ...] = ()
     measured: tuple[Measure, ...] = ()
+    earlier: tuple[EarlierValue, ...] = ()
+    """Of the cause, when it is a ConfigMap: values with which our own ledger knows it well."""
 
     @cached_property
     def told_at(self) -> datetime:

@@ -13,11 +13,15 @@ from cortexops.domain.resource import JSON
 KEPT_VALUES = pointer("metadata", "annotations", "cortexops.io/before-last-applied")
 """Where a Secret itself keeps the values that a change of ours replaced. The name has `last-applied` in it:
 readers that drop kubectl's annotation of that name, because it repeats the values, drop this one too."""
+_SHORT = 4096  # characters of a value that a snapshot keeps
 _OF_SECRETS = ("/data", "/stringData", "/metadata/annotations")
 
 
 def snapshot_of(live: JSON) -> JSON:
-    """Replicas, images, resources and versions of the object (seed 000: ResourceSnapshot); no environment."""
+    """Replicas, images, resources and versions of the object (seed 000: ResourceSnapshot); no environment.
+
+    Of a ConfigMap its short values that look like no secret, so that a key's value from then can be put back.
+    """
     metadata, spec = live.get("metadata", {}), live.get("spec", {})
     containers = spec.get("template", {}).get("spec", {}).get("containers") or spec.get("containers") or []
     snapshot: dict[str, Any] = {
@@ -32,7 +36,14 @@ def snapshot_of(live: JSON) -> JSON:
     for field in ("replicas", "unschedulable", "paused"):
         if field in spec:
             snapshot[field] = spec[field]
+    data = live.get("data")
+    if live.get("kind") == "ConfigMap" and isinstance(data, dict):
+        snapshot["data"] = {key: value for key, value in data.items() if _kept(key, value)}
     return snapshot
+
+
+def _kept(key: str, value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _SHORT and bool(redact_value(key, value) == value)
 
 
 def shown(before: Any, after: Any) -> tuple[DiffLine, ...]:
@@ -123,7 +134,8 @@ def _around(path: str, value: Any) -> Any:
 
 
 def commands_by_hand(change: Change) -> list[str]:
-    """kubectl commands that put the earlier values back, for a person who has looked at the object first.
+    """kubectl commands that put the earlier values back, for a person who has looked at the object first; only the
+    look where nothing can put them back.
 
     Values that hold secrets are never spelled out; a Deployment's template is then put back from its
     own history, and of anything else the command names the fields.
@@ -134,7 +146,7 @@ def commands_by_hand(change: Change) -> list[str]:
     commands = [f"kubectl {where}get {kind} {name} -o yaml --show-managed-fields"]
     if change.verb is Verb.CREATE:
         return [*commands, f"kubectl {where}delete {kind} {name}  # if it carries {change.operation_id}"]
-    if change.verb not in (Verb.PATCH, Verb.DRAIN):
+    if change.lasting or change.verb not in (Verb.PATCH, Verb.DRAIN):
         return commands
     secret = target.kind == "Secret"
     open_ = [field for field in change.edits if not secret and not _has_secret(field)]

@@ -59,10 +59,13 @@ class Outcome(StrEnum):
     UNCLEAR = "unclear"
     UNDER_WAY = "under_way"  # a last request may still be on its way: looked at again later
     UNREACHABLE = "unreachable"  # the cluster does not answer: looked at again later
+    WAITING = "waiting"  # of a pull request: for a person to decide, or for the cluster to follow
+    VERIFIED = "verified"  # of a pull request: merged, and the object is well with it
+    DECLINED = "declined"  # of a pull request: closed, nothing was changed
 
     @property
     def settled(self) -> bool:
-        return self not in (Outcome.UNDER_WAY, Outcome.UNREACHABLE)
+        return self not in (Outcome.UNDER_WAY, Outcome.UNREACHABLE, Outcome.WAITING)
 
 
 class Finding(Frozen):
@@ -105,7 +108,8 @@ def judge(row: LedgerRow, live: JSON | None, *, quiet: bool) -> Finding:
             return _finding(row, Outcome.UNCLEAR, text, LedgerState.UNKNOWN, by_hand=True)
     begun = (LedgerState.APPLIED,) if row.state is LedgerState.INTENT else ()
     if change.verb in KEPT_BY_OTHERS:
-        return _finding(row, Outcome.IN_PLACE, "was made and cannot be taken back in the cluster", *begun)
+        text = _KEPT.get(change.verb, "was made and cannot be taken back in the cluster")
+        return _finding(row, Outcome.IN_PLACE, text, *begun)
     plan = _undo(row, live)
     if plan.verdict is Undo.ALREADY or (live is not None and carries(live, f"{row.operation_id}.undo")):
         text = "was made, and the earlier values are back"
@@ -116,6 +120,9 @@ def judge(row: LedgerRow, live: JSON | None, *, quiet: bool) -> Finding:
     if plan.verdict is Undo.FOREIGN:
         text = f"was made, and others changed the object since ({counted(len(plan.foreign), 'field')})"
         return _finding(row, Outcome.UNCLEAR, text, *begun, LedgerState.UNKNOWN, by_hand=True)
+    if plan.verdict is Undo.LASTING:
+        text = f"was made, and whether it helped was not verified; it cannot be taken back: {change.lasting}"
+        return _finding(row, Outcome.IN_PLACE, text, *begun)
     text = "was begun; pods may have been moved" if change.verb is Verb.DRAIN else "was made"
     found = _finding(
         row, Outcome.IN_PLACE, f"{text}, and whether it helped was not verified", *begun, by_hand=True
@@ -123,6 +130,7 @@ def judge(row: LedgerRow, live: JSON | None, *, quiet: bool) -> Finding:
     return found.model_copy(update={"reversible": quiet})
 
 
+_KEPT = {Verb.PROPOSE: "the pull request was opened; no repository is configured here to follow it in"}
 _UNTOLD = {
     Verb.PROPOSE: "the cluster does not know of the pull request; look for it where it would be",
     Verb.NOTHING: "it was for a person to do",

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from cortexops.domain.change import DiffLine
-from cortexops.domain.manifest import Proposal
+from cortexops.domain.manifest import Fate, Proposal
 
-
-class Fate(StrEnum):
-    """What became of a proposal."""
-
-    NONE = "none"  # it was not made
-    HALF = "half"  # the branch is there, the pull request is not
-    OPEN = "open"
-    MERGED = "merged"
-    CLOSED = "closed"
-    FOREIGN = "foreign"  # the branch of that name holds something else
+__all__ = ["Fate", "Forge", "Found"]
 
 
 class Found(NamedTuple):
@@ -43,6 +33,11 @@ class Forge(Protocol):
 
     async def look(self, operation: str, proposal: Proposal) -> Found:
         """Whether this operation's proposal is there already, and what became of it."""
+        ...
+
+    async def fate(self, operation: str, proposal: Proposal) -> Found:
+        """What became of a proposal that was made. It counts as merged also where the files say by now what it
+        proposed, however that came about. `url` names the branch where there is no pull request."""
         ...
 
     async def propose(

@@ -24,6 +24,7 @@ from cortexops.domain.signal import Severity, Signal
 from cortexops.domain.silence import Silence
 from cortexops.ports.feedback import FeedbackStore
 from cortexops.ports.partitions import PartitionStore
+from cortexops.ports.replays import ReplayStore
 from cortexops.ports.switches import ControlStore
 
 
@@ -144,8 +145,8 @@ class AuditStore(Protocol):
         """How many events were recorded after this cursor."""
         ...
 
-    async def verify(self) -> tuple[int, list[ChainFault]]:
-        """How many events were checked, and every fault of every chain."""
+    async def verify(self, *, chain: str | None = None) -> tuple[int, list[ChainFault]]:
+        """How many events were checked, and every fault of every chain, or of this one."""
         ...
 
 
@@ -163,6 +164,10 @@ class LedgerStore(Protocol):
     async def row(self, operation_id: str) -> LedgerRow | None: ...
 
     async def rows_of(self, incident_id: str) -> list[LedgerRow]: ...
+
+    async def verified_changes(self, target: ResourceRef, *, most: int = 20) -> list[LedgerRow]:
+        """Of this object, newest first."""
+        ...
 
     async def unfinished(self) -> list[LedgerRow]:
         """Rows in INTENT or APPLIED whose incident has ended, or in UNKNOWN."""
@@ -234,6 +239,7 @@ class Store(
     Outbox,
     ControlStore,
     FeedbackStore,
+    ReplayStore,
     Protocol,
 ):
     """All of it; the adapter is one class over one connection pool."""

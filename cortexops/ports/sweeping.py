@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cortexops.domain.anchor import Anchor
@@ -22,6 +23,17 @@ class Unfinished(NamedTuple):
     rows: int
 
 
+class Archive(Protocol):
+    """A file that was written, and the last row of each chain in it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def ends(self) -> Mapping[str, tuple[int, str]]: ...
+
+
 class SweepStore(Store, Protocol):
     """The books as the sweeper uses them. Its writing methods are idempotent."""
 
@@ -34,7 +46,11 @@ class SweepStore(Store, Protocol):
         ...
 
     async def unswept(self, incident_id: str) -> Sequence[LedgerRow]:
-        """Its rows in intent or applied that nobody has been told of."""
+        """Its rows in intent or applied that nobody has been told of, and open pull requests whose turn it is."""
+        ...
+
+    async def look_again(self, operation_id: str) -> None:
+        """The pull request of that row was looked at; it is again after a while that grows with its age."""
         ...
 
     async def pending_approvals(self, incident_id: str) -> Sequence[ApprovalRecord]: ...
@@ -63,3 +79,10 @@ class SweepStore(Store, Protocol):
         ...
 
     async def anchors(self, *, most: int = 100) -> list[Anchor]: ...
+
+    async def prune(self, before: datetime, folder: Path, *, actor: str, now: datetime) -> Archive | None:
+        """Move rows of incidents that ended before then into a new file; None when none is ripe.
+
+        Raises `IntegrityError` when a chain has a fault, `PermanentError` when this login may not prune.
+        """
+        ...

@@ -5,7 +5,7 @@ Raises `TemporaryError` when the database cannot be reached: callers then do not
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -63,6 +63,10 @@ class HistoryStore(Protocol):
 
     async def note_revision(self, engine: str, revision: str, entry: AuditEntry) -> bool:
         """Keep under which revision this engine decides; the entry is recorded when it is another one."""
+        ...
+
+    async def revisions(self) -> Mapping[str, str]:
+        """Engine → the revision under which it decides now, as far as it was noted."""
         ...
 
 

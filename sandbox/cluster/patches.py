@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import jsonpatch
@@ -14,6 +15,23 @@ from sandbox.cluster.errors import bad_request, unprocessable_patch, unsupported
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+
+class _Test(jsonpatch.TestOperation):
+    """A test for null holds where the field is absent, too: so the API server reads it."""
+
+    def apply(self, obj: Any) -> Any:
+        if "value" in self.operation and self.operation["value"] is None:
+            holder, part = self.pointer.to_last(obj)
+            if isinstance(holder, dict) and part not in holder:
+                return obj
+        return super().apply(obj)
+
+
+class KubernetesPatch(jsonpatch.JsonPatch):
+    """A JSON Patch as the API server applies it. Raises what `jsonpatch` and `jsonpointer` raise."""
+
+    operations = MappingProxyType({**jsonpatch.JsonPatch.operations, "test": _Test})
 
 
 def apply(media_type: str, document: JSON, patch: Any) -> JSON:
@@ -31,7 +49,7 @@ def _json_patch(document: JSON, patch: Any) -> JSON:
     if not isinstance(patch, list) or not all(isinstance(step, dict) for step in patch):
         raise bad_request("error decoding patch: a JSON array of operations is expected")
     try:
-        result = jsonpatch.apply_patch(document, patch)
+        result = KubernetesPatch(patch).apply(document)
     except jsonpatch.InvalidJsonPatch as error:
         raise bad_request(f"error decoding patch: {error}") from error
     except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, KeyError, ValueError) as error:

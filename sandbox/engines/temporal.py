@@ -23,6 +23,8 @@ from sandbox.engines.ports import LOOPBACK
 NAMESPACE = "default"
 _LOOK = timedelta(seconds=2)
 _REGISTER = timedelta(seconds=10)
+_ONE_CLOCK = {"history.timerProcessorMaxTimeShift": '"1ms"'}
+"""Servers that keep timers together let each be up to a second late, lest their clocks differ; here is but one."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class TemporalEngine(Engine):
             command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
         for name, kind in self._search_attributes.items():
             command += ["--search-attribute", f"{name}={kind}"]  # heeded on a new file only; see `opened`
-        for key, value in self._dynamic_config.items():
+        for key, value in (_ONE_CLOCK | self._dynamic_config).items():
             command += ["--dynamic-config-value", f"{key}={value}"]
         return command
 

@@ -25,6 +25,14 @@ async def adjust(stage: Stage) -> Action:
     return stage.action("adjust_resources", container="main", memory_limit="256Mi", memory_request="192Mi")
 
 
+async def adjust_cpu(stage: Stage) -> Action:
+    await stage.deployment()
+    limited = {"name": "main", "resources": {"limits": {"cpu": "100m"}}}
+    await stage.edit({"spec": {"template": {"spec": {"containers": [limited]}}}})
+    await stage.revision("api", 2)
+    return stage.action("adjust_resources", container="main", cpu_limit="200m", cpu_request="100m")
+
+
 async def restart(stage: Stage) -> Action:
     await stage.deployment()
     return stage.action("restart_workload")
@@ -53,7 +61,7 @@ async def restart_daemon(stage: Stage) -> Action:
     return stage.action("restart_workload", stage.ref("DaemonSet", "agent"))
 
 
-MENDERS = [adjust, restart, scale, roll_back, restart_stateful, restart_daemon]
+MENDERS = [adjust, adjust_cpu, restart, scale, roll_back, restart_stateful, restart_daemon]
 
 
 async def settled(stage: Stage, target: ResourceRef) -> JSON:

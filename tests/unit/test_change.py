@@ -17,6 +17,7 @@ from cortexops.domain.change import (
     FieldEdit,
     Preview,
     Undo,
+    UndoPlan,
     Verb,
     as_written,
     carries,
@@ -30,6 +31,7 @@ from cortexops.domain.change import (
     undo,
 )
 from cortexops.domain.resource import JSON, ResourceRef
+from sandbox.cluster.patches import KubernetesPatch
 
 API = ResourceRef(cluster="test", kind="Deployment", namespace="shop", name="api")
 keys = st.sampled_from(["a", "b", "c/d", "e~f", "~1", "0", "x y", "é"])
@@ -103,7 +105,7 @@ def change_of(live: JSON, edits: list[FieldEdit], **more: Any) -> Change:
 
 
 def sent(change: Change, live: JSON) -> JSON:
-    result: JSON = jsonpatch.apply_patch(copy.deepcopy(live), json_patch(change, live))
+    result: JSON = KubernetesPatch(json_patch(change, live)).apply(copy.deepcopy(live))
     return result
 
 
@@ -164,9 +166,7 @@ def test_undo_never_tramples_on_others(data: st.DataObject) -> None:
     others = copy.deepcopy(after)
     theirs: list[str] = []
     for field in data.draw(edits_of(after, at_most=2)):
-        others = jsonpatch.apply_patch(
-            others, json_patch(change_of(others, [field], operation_id=""), others)
-        )
+        others = sent(change_of(others, [field], operation_id=""), others)
         theirs.append(field.path)
     plan = undo(change, others, operation="undo")
     ours = {f.path for f in change.edits}
@@ -217,7 +217,7 @@ def test_a_patch_of_an_object_that_changed_there_fails(data: st.DataObject) -> N
         foreign = change_of(live, [edit(live, field.path, "theirs")], generation=None, operation_id="")
         meanwhile = sent(foreign, live)
     with pytest.raises((jsonpatch.JsonPatchException, jsonpatch.JsonPointerException)):
-        jsonpatch.apply_patch(meanwhile, patch)
+        KubernetesPatch(patch).apply(meanwhile)
 
 
 @pytest.mark.parametrize("part", ["uid", "generation"])
@@ -230,7 +230,7 @@ def test_a_patch_of_another_object_or_generation_fails(part: str) -> None:
     other = copy.deepcopy(live)
     other["metadata"][part] = "u2" if part == "uid" else 5
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
-        jsonpatch.apply_patch(other, patch)
+        KubernetesPatch(patch).apply(other)
 
 
 def test_annotations_that_came_meanwhile_are_not_wiped_out() -> None:
@@ -239,7 +239,47 @@ def test_annotations_that_came_meanwhile_are_not_wiped_out() -> None:
     meanwhile = copy.deepcopy(live)
     meanwhile["metadata"] |= {"annotations": {"owner": "somebody"}, "resourceVersion": "8"}
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
-        jsonpatch.apply_patch(meanwhile, patch)
+        KubernetesPatch(patch).apply(meanwhile)
+
+
+@pytest.mark.parametrize("field", ["/spec/unschedulable", "/metadata/labels/excluded"])
+def test_a_heartbeat_of_a_node_without_annotations_does_not_make_it_another(field: str) -> None:
+    live: JSON = {
+        "metadata": {"uid": "u1", "resourceVersion": "7"},
+        "spec": {"taints": []},
+        "status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": "03:00"}]},
+    }
+    change = change_of(live, [edit(live, field, "yes")])
+    patch = json_patch(change, live)
+    meanwhile = copy.deepcopy(live)
+    meanwhile["metadata"]["resourceVersion"] = "8"
+    meanwhile["spec"]["taints"] = [{"key": "node.kubernetes.io/not-ready"}]
+    meanwhile["status"]["conditions"][0]["lastHeartbeatTime"] = "03:01"
+    after = KubernetesPatch(patch).apply(meanwhile)
+    assert lookup(after, field) == (True, "yes") and carries(after, "op-1")
+    taken = KubernetesPatch([{"op": "add", "path": field, "value": "theirs"}])
+    theirs = taken.apply({**meanwhile, "metadata": {**meanwhile["metadata"], "labels": {}}})
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        KubernetesPatch(patch).apply(theirs)
+
+
+def test_a_list_that_others_lengthened_is_not_lengthened_by_us() -> None:
+    live: JSON = {"metadata": {"uid": "u1", "annotations": {}}, "spec": {"args": ["a"]}}
+    patch = json_patch(change_of(live, [edit(live, "/spec/args/1", "ours")]), live)
+    assert KubernetesPatch(patch).apply(live)["spec"]["args"] == ["a", "ours"]
+    meanwhile: JSON = {**live, "spec": {"args": ["a", "theirs"]}}
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        KubernetesPatch(patch).apply(meanwhile)
+
+
+def test_what_has_no_way_back_is_not_undone_and_says_so_while_it_is_in_place() -> None:
+    live: JSON = {"metadata": {"uid": "u1", "annotations": {}}, "spec": {"size": "1Gi"}}
+    change = change_of(live, [edit(live, "/spec/size", "2Gi")], lasting="no volume shrinks")
+    after = sent(change, live)
+    assert undo(change, after, operation="undo") == UndoPlan(verdict=Undo.LASTING)
+    assert undo(change, live, operation="undo").verdict is Undo.ALREADY
+    after["spec"]["size"] = "3Gi"
+    assert undo(change, after, operation="undo").verdict is Undo.FOREIGN
 
 
 def test_an_expectation_that_does_not_hold_stops_the_patch_and_the_undo() -> None:
@@ -255,7 +295,7 @@ def test_an_expectation_that_does_not_hold_stops_the_patch_and_the_undo() -> Non
     moved = copy.deepcopy(live)
     moved["spec"]["containers"].reverse()
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
-        jsonpatch.apply_patch(moved, json_patch(change, live))
+        KubernetesPatch(json_patch(change, live)).apply(moved)
     after = sent(change, live)
     after["spec"]["containers"][0]["name"] = "renamed"
     plan = undo(change, after, operation="undo")

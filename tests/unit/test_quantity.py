@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.quantity import format_bytes, parse_quantity
+from cortexops.domain.quantity import format_bytes, format_cores, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,13 @@ def test_rounding_goes_the_way_that_was_asked_for(value: Decimal) -> None:
 )
 def test_the_form_is_short(value: int, text: str) -> None:
     assert format_bytes(value) == text
+
+
+@given(st.decimals(0, 512, places=5))
+def test_cores_are_written_as_at_most_what_they_are(value: Decimal) -> None:
+    assert value - Decimal("0.001") < parse_quantity(format_cores(value)) <= value
+
+
+@pytest.mark.parametrize(("value", "text"), [("2", "2"), ("1.5", "1500m"), ("0.0019", "1m"), ("0", "0")])
+def test_cores_are_written_as_people_do(value: str, text: str) -> None:
+    assert format_cores(Decimal(value)) == text

@@ -137,9 +137,9 @@ def test_masking_twice_changes_nothing(text: str) -> None:
     assert redact(once) == (once, {})
 
 
-MEBIBYTE = 1 << 20
-LONGEST = 5.0
-"""Seconds; what is hostile by purpose takes up to three on a slow core, an ordinary log a tenth of one."""
+QUARTER = 1 << 18  # of a mebibyte
+LONGEST = 2.0
+"""Seconds; what is hostile by purpose takes up to one on a slow core, an ordinary log a tenth of that."""
 HOSTILE = [
     "a", "token", "-eyJ", "-eyJaaaaaaaaa", "eyJaaaaaaaaaaa.", "a.", "a@", "a.1", "a@b.", "://a:b", "M", "4 ", "0a",
     'token="', "token='\\", "token = ", "k:", "-----BEGIN ", "//a/:_authToken= ", "=AKCaaaaaaaaaaaaa", "glagent-",
@@ -148,9 +148,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_a_mebibyte_of_hostile_text_takes_seconds(piece: str) -> None:
-    redact("warm up")
-    text = (piece * (MEBIBYTE // len(piece) + 1))[:MEBIBYTE]
+def test_hostile_text_takes_eight_seconds_a_mebibyte_at_most(piece: str) -> None:
+    redact("warm up: a=1")
+    text = (piece * (QUARTER // len(piece) + 1))[:QUARTER]
     best = 10.0
     for _ in range(3):  # the machine is shared: what counts is what it can do
         began = time.process_time()

@@ -32,6 +32,7 @@ from cortexops.domain.errors import Rejected
 from cortexops.domain.kubernetes.meta import ref_of
 from cortexops.domain.resource import JSON
 from cortexops.domain.snapshot import KEPT_VALUES
+from sandbox.cluster.patches import KubernetesPatch
 from tests.investigation.objects import (
     CLUSTER,
     NOW,
@@ -101,6 +102,11 @@ CASES: dict[str, list[Case]] = {
             {},
         )
         for requests in ({}, {"requests": {"memory": "64Mi"}}, {"requests": {"cpu": "1"}})
+    ]
+    + [
+        Case(
+            sized({"limits": {"cpu": "1"}}), {"container": "api", "cpu_limit": "2", "cpu_request": "1500m"}, {}
+        )
     ],
     "restart_workload": [Case(deployment(), {}, {})],
     "scale_workload": [Case(deployment(replicas=2), {"replicas": 4}, {})],
@@ -151,7 +157,7 @@ def done(type_: str, case: Case) -> tuple[Change, JSON]:
     change = prepared(type_, case).change.model_copy(update={"operation_id": "op"})
     if change.target.kind == "Secret":
         change = keeping(change, case.live)
-    after = jsonpatch.apply_patch(copy.deepcopy(case.live), json_patch(change, case.live))
+    after = KubernetesPatch(json_patch(change, case.live)).apply(copy.deepcopy(case.live))
     after["metadata"]["generation"] = case.live["metadata"].get("generation", 1) + 1
     return as_written(change, after).model_copy(update={"generation": None}), after
 
@@ -166,7 +172,7 @@ def test_undo_leaves_the_object_exactly_as_it_was(type_: str, number: int) -> No
     assert change.edits and all(holds(after, f.path, f.after_present, f.after) for f in change.edits)
     plan = undo(change, after, operation="op.undo")
     assert plan.verdict is Undo.POSSIBLE and plan.change is not None
-    back = jsonpatch.apply_patch(copy.deepcopy(after), json_patch(plan.change, after))
+    back = KubernetesPatch(json_patch(plan.change, after)).apply(copy.deepcopy(after))
     assert carries(back, "op.undo")
     assert bare(back) == bare(case.live)
 
@@ -238,7 +244,7 @@ def test_undo_never_tramples_on_anybody(pair: tuple[str, int], data: st.DataObje
     if plan.change is None:
         assert plan.verdict in (Undo.ALREADY, Undo.FOREIGN)
         return
-    back = jsonpatch.apply_patch(copy.deepcopy(now), json_patch(plan.change, now))
+    back = KubernetesPatch(json_patch(plan.change, now)).apply(copy.deepcopy(now))
     for field in change.edits:
         assert holds(back, field.path, field.before_present, field.before), field.path
     allowed = [*ours, *(f.path for f in plan.change.edits), "/metadata/annotations"]
@@ -256,7 +262,7 @@ def test_a_map_that_somebody_else_has_put_something_into_stays() -> None:
     after["data"]["theirs"] = "1"
     plan = undo(change, after, operation="op.undo")
     assert plan.change is not None
-    back = jsonpatch.apply_patch(after, json_patch(plan.change, after))
+    back = KubernetesPatch(json_patch(plan.change, after)).apply(after)
     assert back["data"] == {"theirs": "1"}
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 _WORDS = re.compile(
     r"(?i)\b(error|err|fatal|panic|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot"
     r"|could not|couldn't|unable|missing|required|refused|denied|unknown|unexpected|not found|no such"
-    r"|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad|abort(?:ed|ing)?|expired)\b"
+    r"|upstream_reset\w*|connection_failure|no_healthy_upstream|connect_timeout"  # flags of Envoy
+    r"|already in use|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad"
+    r"|abort(?:ed|ing)?|expired)\b"
     r"|\b[A-Z]\w*(?:Error|Exception)\b"
 )
 _LEVEL = re.compile(
@@ -23,6 +25,7 @@ _UNREACHABLE = re.compile(
     r"|connect(?:ion)? timed? ?out|etimedout|timed? ?out|deadline exceeded|connection timeout|unreachable"
     r"|could not connect|unable to connect|cannot connect|can't connect|failed to connect"
     r"|connection (?:failed|closed|lost)|server closed the connection"
+    r"|could not be established|not present in metadata|no resolvable bootstrap"
     r"|\b50[234]\b|service unavailable|bad gateway|gateway time-?out|unavailable|upstream)"
 )
 _CREDENTIALS = re.compile(
@@ -33,7 +36,8 @@ _CREDENTIALS = re.compile(
     r"|is not valid)|x509:|pkcs|private key)"
 )
 _RESOLVING = re.compile(
-    r"(?i)(lookup \S+ on \S+:53: .*(?:timeout|refused|misbehaving)|temporary failure in name resolution"
+    r"(?i)(lookup \S+ on \S+:53: .*(?:timeout|refused|misbehaving)|read udp \S+->\S+:53: .*timeout"
+    r"|temporary failure in name resolution"
     r"|eai_again|could not resolve host|name resolution (?:timed? ?out|failed)|dns (?:timeout|lookup timed out))"
 )
 _BAD_ANSWER = re.compile(
@@ -54,13 +58,37 @@ _AT_SERVER = re.compile(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
     r"|connection limit)"
 )
+_TAKES_LONG = re.compile(
+    r"(?i)(\bslow (?:request|query|sql|statement|response|call|transaction)|(?:took|duration|elapsed|latency)\W{1,3}"
+    r"(?:\d{4,}(?:\.\d+)? ?ms|\d+(?:\.\d+)? ?s(?:ec|econds?)?\b))"
+)
 _FULL = re.compile(
     r"(?i)(no space left on device|enospc|disk (?:is )?full|disk quota exceeded|out of disk space)"
+)
+_READ_ONLY = re.compile(
+    r"(?i)(in a read-only transaction|can'?t write against a read only (?:replica|slave)|--(?:super-)?read-only"
+    r" option|not (?:a )?(?:primary|master|writable primary)\b|notwritableprimary|database is read-only"
+    r"|read-only (?:replica|mode))"
+)
+_STORE_OUT_OF_MEMORY = re.compile(
+    r"(?i)(command not allowed when used memory|(?:used memory|memory) > '?maxmemory|maxmemory'? (?:is )?reached)"
+)
+_STORE_DISK = re.compile(
+    r"(?i)(could not (?:extend|write (?:to )?|create) (?:file|relation|temporary file) .*no space left"
+    r"|misconf .*(?:persist|snapshot)|flood.stage disk watermark|index_create_block|read_only_allow_delete"
+    r"|the table '[^']+' is full)"
+)
+_HEAP = re.compile(
+    r"(?i)(java\.lang\.outofmemoryerror|javascript heap out of memory|reached heap limit"
+    r"|^memoryerror\b|fatal error: runtime: (?:out of memory|cannot allocate memory)|gc overhead limit exceeded"
+    r"|cannot allocate memory|std::bad_alloc)"
 )
 _OWN_FAULT = re.compile(
     r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
     r"|\b\w*error\b)"
 )
+_PEER_FIELD = re.compile(r"(?i)^\s+.{0,80}?\b(?:url|baseurl|uri|host|hostname|address|endpoint)[\"']?\s*[:=]")
+_LONGEST_RECORD = 2000  # characters
 _WAITING = re.compile(
     r"(?i)\b(waiting for|still waiting|retrying|not (?:yet )?(?:ready|reachable|available))\b"
 )
@@ -116,17 +144,66 @@ def at_server(line: str) -> bool:
     return _AT_SERVER.search(line) is not None
 
 
+def slow_answers(lines: Sequence[str]) -> list[str]:
+    """Lines in which a program says that it takes long to answer, or that somebody does."""
+    return [line for line in lines if _TAKES_LONG.search(line)]
+
+
 def disk_full(lines: Sequence[str]) -> list[str]:
     """Complaints that a disk is full."""
     return [line for line in lines if _FULL.search(line)]
 
 
+def read_only(lines: Sequence[str]) -> list[str]:
+    """Complaints that a store takes no writes because it is a replica, or was made read-only."""
+    return [line for line in lines if _READ_ONLY.search(line) and not _is_mild(line)]
+
+
+def store_full(lines: Sequence[str]) -> list[str]:
+    """Complaints, the store's or its caller's, that a store refuses writes for want of memory."""
+    return [line for line in lines if _STORE_OUT_OF_MEMORY.search(line) and not _is_mild(line)]
+
+
+def store_disk_full(lines: Sequence[str]) -> list[str]:
+    """Complaints, the store's or its caller's, that a store refuses writes for want of disk."""
+    return [line for line in lines if _STORE_DISK.search(line) and not _is_mild(line)]
+
+
+def refused_by_store(lines: Sequence[str]) -> list[str]:
+    """Complaints that a store answers and refuses to write, for whatever reason."""
+    found = {*read_only(lines), *store_full(lines), *store_disk_full(lines)}
+    return [line for line in lines if line in found]
+
+
+def out_of_heap(lines: Sequence[str]) -> list[str]:
+    """Complaints that a program has used up the memory that its own runtime allows it."""
+    return [line for line in lines if _HEAP.search(line)]
+
+
+def spoken_of(lines: Sequence[str]) -> dict[str, str]:
+    """Each line → the same with what the indented lines of its record tell of the peer, as dumps of errors do."""
+    found: dict[str, str] = {}
+    record: list[str] = []
+    for line in [*lines, ""]:
+        if record and line[:1] in (" ", "\t"):
+            record.append(line)
+            continue
+        peer = " ".join(each.strip() for each in record[1:] if _PEER_FIELD.match(each))[:_LONGEST_RECORD]
+        for each in record:
+            found.setdefault(each, f"{each} {peer}" if peer else each)
+        record = [line]
+    return found
+
+
 def own_fault(lines: Sequence[str]) -> list[str]:
-    """Complaints of a program about itself: neither an unreachable peer nor refused credentials."""
+    """Complaints of a program about itself: not of an unreachable peer, refused credentials or writes."""
     return [
         line
         for line in complaining(lines)
-        if _OWN_FAULT.search(line) and not _UNREACHABLE.search(line) and not _CREDENTIALS.search(line)
+        if _OWN_FAULT.search(line)
+        and not _UNREACHABLE.search(line)
+        and not _CREDENTIALS.search(line)
+        and not refused_by_store([line])
     ]
 
 

@@ -15,6 +15,14 @@ _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _IN_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@\"']*@)?({_NAME})(?::\d+)?")
 _WITH_PORT = re.compile(rf"(?<![\w./@-])({_NAME}):(\d{{2,5}})(?!\d|[:.]\d)")
 _RESOLVER = re.compile(r"(?i)(\blookup \S{1,253}) on \S{1,64}:53\b")
+_JAVA = re.compile(rf"(?<![\w./@-])({_NAME})/\d{{1,3}}(?:\.\d{{1,3}}){{3}}:\d{{2,5}}\b")
+_PROXIED = re.compile(r"\bupstream: \"")
+_OF_THE_CLIENT = re.compile(r"\b(?:client|server|host|referrer|request): (?:\"[^\"]*\"|[^,\s]*)")
+"""What an error line of nginx tells of the request it served; whom it asked stands behind `upstream`."""
+_ASKED_RESOLVER = re.compile(r"->\[?([0-9A-Fa-f.:]+?)\]?:53\b")
+_ACCESS = re.compile(r"\"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\"]* HTTP/[\d.]+\" \d{3}\b")
+_QUOTED_BY_CLIENT = re.compile(rf"\"(?!{_NAME}:\d{{2,5}}\")[^\"]*\"")
+"""In a line of an access log: the request, who sent it and from which page; not the address it was sent on to."""
 _PORT_IN_URL = re.compile(rf"://(?:[^\s/@\"']*@)?({_NAME}):(\d{{2,5}})(?!\d)")
 _QUALIFIED = re.compile(rf"(?<![\w./@-])({_LABEL}(?:\.{_LABEL}){{1,}})(?![\w-])")
 _LOOKUP = re.compile(
@@ -72,15 +80,26 @@ def hosts_in_value(name: str, value: str) -> list[str]:
 
 
 def hosts_in_line(line: str) -> list[str]:
-    """Host names and addresses that a log line names, but for the DNS server that was asked."""
+    """Host names and addresses that a log line names, but for the DNS server that was asked, and for those
+    of the request that a proxy served."""
     line = _RESOLVER.sub(r"\1", line)
+    if _PROXIED.search(line):
+        line = _OF_THE_CLIENT.sub("", line)
+    if _ACCESS.search(line):
+        line = _QUOTED_BY_CLIENT.sub("", line)
     found = [m.group(1) for m in _IN_URL.finditer(line)]
     found += [m.group(1) for m in _WITH_PORT.finditer(line)]
+    found += [m.group(1) for m in _JAVA.finditer(line)]
     found += [m.group(1) for m in _LOOKUP.finditer(line)]
     found += [
         m.group(1) for m in _QUALIFIED.finditer(line) if m.group(1).rsplit(".", 1)[-1].lower() in _COMMON_TOP
     ]
     return _unique(found)
+
+
+def resolver_in_line(line: str) -> list[str]:
+    """The DNS server that a line says it sent a question to (`read udp 10.0.0.1:999->10.0.0.2:53: …`)."""
+    return _unique(_ASKED_RESOLVER.findall(line))
 
 
 def ports_in_line(line: str) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ _SHORTEST_WORD = 6
 _LONGEST_FILE = 20_000
 _COMMON = ("true", "false", "null", "none", "info", "error", "default", "debug", "warn", "production")
 _NAME = r"(?-i:\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b)"
+_ADDRESS = re.compile(r"(?<![\w.])(?!127\.|0\.)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _UNSET = (
     re.compile(r"(?i)(?:environment |env )?var(?:iable)?s?:? [\"'`]?(?-i:([A-Z][A-Z0-9_]{2,}))[\"'`]?"),
     re.compile(
@@ -88,6 +89,9 @@ def _inner(value: str, line: str) -> str:
             for word in (name, name.rpartition(".")[2]):
                 if len(word) > _SHORTEST_VALUE and complaints.names(line, word):
                     return name
+        for address in _ADDRESS.findall(stripped):
+            if complaints.names(line, address):
+                return str(address)
         first = stripped.partition(" ")[0].strip("\"'{}[]();,")
         if len(first) > _SHORTEST_WORD and f"'{first}'" in line.replace('"', "'"):
             return first

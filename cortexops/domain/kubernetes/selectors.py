@@ -35,6 +35,15 @@ def matches(selector: JSON, labels: Mapping[str, str]) -> bool:
     return all(labels.get(k) == v for k, v in fixed.items()) and all(_holds(e, labels) for e in expressions)
 
 
+def on_node(required: JSON, node: JSON) -> bool:
+    """Whether the `required` part of a node affinity allows the node. What bounds by fields is taken as met."""
+    own = texts(node, "metadata", "labels")
+    return any(
+        all(_holds(expression, own) for expression in objects(term, "matchExpressions"))
+        for term in objects(required, "nodeSelectorTerms")
+    )
+
+
 def query(selector: JSON) -> str:
     """The selector as a `labelSelector` parameter; empty when it selects nothing by label."""
     parts = [f"{key}={value}" for key, value in sorted(texts(selector, "matchLabels").items())]

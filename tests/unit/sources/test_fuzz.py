@@ -106,7 +106,9 @@ def check_signal(signal: Signal) -> None:
 def check(result: ParseResult) -> None:
     for signal in result.signals:
         check_signal(signal)
-        assert Signal.model_validate(signal.model_dump(by_alias=True)) == signal  # built without the model's check
+        assert (
+            Signal.model_validate(signal.model_dump(by_alias=True)) == signal
+        )  # built without the model's check
     for refused in result.rejected:
         assert refused.field
         assert refused.message

@@ -31,10 +31,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "cortexops.roles" -}}
 gateway: {port: 8080, identity: investigator, secrets: [natsUrl, gatewayToken]}
 correlator: {port: 9464, identity: investigator, secrets: [natsUrl, postgresDsn, temporalApiKey]}
-orchestrator: {port: 9464, identity: "", secrets: [postgresDsn, temporalApiKey, opaToken, slackBotToken, slackSigningSecret]}
+orchestrator: {port: 9464, identity: "", secrets: [postgresDsn, temporalApiKey, opaToken, slackBotToken, slackSigningSecret, pagerdutyRoutingKey]}
 investigator: {port: 9464, identity: investigator, secrets: [postgresDsn, temporalApiKey, qdrantApiKey, modelApiKey]}
 remediator: {port: 9464, identity: remediator, secrets: [postgresDsn, temporalApiKey]}
-console: {port: 8090, identity: "", secrets: [postgresDsn, temporalApiKey, slackBotToken, slackSigningSecret, slackAppToken]}
+console: {port: 8090, identity: "", secrets: [postgresDsn, temporalApiKey, slackBotToken, slackSigningSecret, slackAppToken, pagerdutyRoutingKey]}
 {{- end -}}
 
 {{/* The variable that each secret becomes. */}}
@@ -50,6 +50,7 @@ temporalApiKey: CORTEXOPS_TEMPORAL__API_KEY
 slackBotToken: CORTEXOPS_SLACK__BOT_TOKEN
 slackSigningSecret: CORTEXOPS_SLACK__SIGNING_SECRET
 slackAppToken: CORTEXOPS_SLACK__APP_TOKEN
+pagerdutyRoutingKey: CORTEXOPS_PAGERDUTY__ROUTING_KEY
 {{- end -}}
 
 {{- define "cortexops.podSecurity" -}}
