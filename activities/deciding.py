@@ -118,7 +118,7 @@ class Decider:
         now = self._clock()
         place = Place.of(question.action)
         ladder = self._rails.ladder
-        stops = stopping(await self._store.stops_in_force(now), question.action, now)
+        stops = stopping(await self._store.stops_in_force(now), question.action)
         override = override_for(await self._store.overrides(), place, now)
         outcomes = await self._store.outcomes(
             now - timedelta(days=max(ladder.window_days, HISTORY_DAYS)),

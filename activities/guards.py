@@ -29,7 +29,7 @@ async def stopped(store: SwitchStore, action: Action, now: datetime | None = Non
     Stops that cannot be read stop everything; this never raises."""
     at = now or utc_now()
     try:
-        found = stopping(await store.stops_in_force(at), action, at)
+        found = stopping(await store.stops_in_force(at), action)
     except CortexError as error:
         return f"{UNREADABLE}: whether it is stopped cannot be told, so it is ({error})"
     return f"stopped: {found[0]}" if found else None

@@ -64,9 +64,9 @@ class Stop(Frozen):
         return f"{self.id} ({self.scope}) by {self.stopped_by}: {self.reason}"
 
 
-def stopping(stops: Iterable[Stop], action: Action, now: datetime) -> list[Stop]:
-    """The stops in force that cover the action, the oldest first."""
-    found = [stop for stop in stops if stop.in_force(now) and stop.scope.covers(action)]
+def stopping(stops: Iterable[Stop], action: Action) -> list[Stop]:
+    """Of stops in force those that cover the action, the oldest first."""
+    found = [stop for stop in stops if stop.scope.covers(action)]
     return sorted(found, key=lambda stop: (stop.since, stop.id))
 
 

@@ -28,7 +28,10 @@ class SwitchStore(Protocol):
         """Newest first; with `ended` also those that stop nothing any more."""
         ...
 
-    async def stops_in_force(self, now: datetime) -> Sequence[Stop]: ...
+    async def stops_in_force(self, now: datetime) -> Sequence[Stop]:
+        """Those that nobody took back and whose end has come by neither clock, `now` of whoever asks and the
+        store's own: one that is ahead must not end a stop early."""
+        ...
 
 
 class AutonomyStore(Protocol):

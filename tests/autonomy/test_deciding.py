@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,20 +70,26 @@ async def test_a_stop_denies_what_it_covers(store: PostgresStore, scope: dict[st
 
 
 async def test_a_stop_ends_by_itself_or_when_somebody_resumes(store: PostgresStore) -> None:
-    await store.add_stop(a_stop(1, until=NOW + timedelta(hours=1)), a_note())
+    now, action = datetime.now(UTC), an_action()
+    await store.add_stop(a_stop(1, until=now - timedelta(seconds=1)), a_note())
+    assert await stopped(store, action, now) is None
+    assert "stop-1" in str(await stopped(store, action, now - timedelta(hours=1)))  # a clock that is behind
     await store.add_stop(a_stop(2, cluster="east"), a_note())
-    action = an_action()
-    assert "stop-1" in str(await stopped(store, action, NOW))
-    later = NOW + timedelta(hours=2)
-    assert "stop-2" in str(await stopped(store, action, later))
+    assert "stop-2" in str(await stopped(store, action, now))
     resumed = await store.resume_stop("stop-2", "bo", NOW, a_note("stop_resumed"))
     assert (resumed.resumed_by, resumed.resumed_at) == ("bo", NOW)
     assert await store.resume_stop("stop-2", "eve", NOW, a_note("again")) == resumed
-    assert await stopped(store, action, later) is None
+    assert await stopped(store, action, now) is None
     assert [e.reason for e in await store.events(PLATFORM) if e.reason.startswith("stop")] == ["stop_resumed"]
     assert len(await store.stops(ended=True)) == 2
     with pytest.raises(NotFound):
         await store.resume_stop("stop-9", "bo", NOW, a_note())
+
+
+async def test_a_clock_that_is_ahead_ends_no_stop(store: PostgresStore) -> None:
+    now = datetime.now(UTC)
+    await store.add_stop(a_stop(until=now + timedelta(hours=1)), a_note())
+    assert await stopped(store, an_action(), now + timedelta(days=1)) is not None
 
 
 async def test_a_node_is_part_of_every_namespace_that_is_stopped(store: PostgresStore) -> None:

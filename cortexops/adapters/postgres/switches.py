@@ -27,7 +27,7 @@ _RESUME = """
 UPDATE stops SET resumed_at = :at, body = CAST(:body AS jsonb) WHERE id = :id AND resumed_at IS NULL
 """
 _IN_FORCE = """
-SELECT body FROM stops WHERE resumed_at IS NULL AND (until IS NULL OR until > :now)
+SELECT body FROM stops WHERE resumed_at IS NULL AND (until IS NULL OR until > least(:now, now()))
 ORDER BY since, id
 """
 _LIST = """
