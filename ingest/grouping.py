@@ -6,6 +6,8 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from cortexops.domain.correlation import Fate
 from cortexops.domain.links import LinkReason
 from cortexops.domain.resource import ResourceRef
@@ -22,8 +24,7 @@ _COMPANY = 0.5
 incidents may have one cause, and it may be the next to come."""
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """A signal, and the message that must be answered for it."""
 
     sighting: Sighting

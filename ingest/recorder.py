@@ -11,6 +11,7 @@ from collections import Counter as Sums
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -40,7 +41,7 @@ class _Answers:
     """What became of one message's signals so far."""
 
     entries: list[Entry] = field(default_factory=list)
-    counts: dict[Fate, int] = field(default_factory=dict)
+    fates: list[Fate] = field(default_factory=list)
 
 
 class _Gaps(NamedTuple):
@@ -94,15 +95,14 @@ class Recorder:
         """A signal has its fate. A duplicate is counted; its row is there already."""
         sighting = taken.sighting
         answers = self._answers[taken.sequence]
-        answers.counts[fate] = answers.counts.get(fate, 0) + 1
+        answers.fates.append(fate)
         if fate != DUPLICATE:
             answers.entries.append(Entry(sighting.id, fate, key, sighting.text))
         self._answered(taken.sequence)
 
     def parked(self, sequence: int, reason: FateReason) -> None:
         """What stood in a signal's place could not be read, and is parked."""
-        counts, fate = self._answers[sequence].counts, Fate(SignalFate.PARKED, reason)
-        counts[fate] = counts.get(fate, 0) + 1
+        self._answers[sequence].fates.append(Fate(SignalFate.PARKED, reason))
         self._answered(sequence)
 
     def _answered(self, sequence: int) -> None:
@@ -135,7 +135,7 @@ class Recorder:
                 body = answers.entries[-1].body.encode()
                 await self._bus.park(body, FateReason.KEEPS_FAILING, _UNKNOWN, str(error))
                 answers.entries.pop()
-            answers.counts = {KEEPS_FAILING: sum(answers.counts.values())}
+            answers.fates = [KEEPS_FAILING] * len(answers.fates)
             await self._write([sequence], _NONE)
 
     async def _write(self, ready: Sequence[int], gaps: _Gaps) -> None:
@@ -144,7 +144,8 @@ class Recorder:
         entries: list[Entry] = []
         for sequence in ready:
             answers = self._answers[sequence]
-            counts.update(answers.counts)
+            for fate, alike in groupby(answers.fates):
+                counts[fate] += sum(1 for _ in alike)
             entries += answers.entries
         floor = self._progress.floor_after(ready)
         settlement = Settlement(floor, ready, entries, counts, self._places, gaps.messages)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,7 +28,7 @@ _escaped = re.compile(r"\\[ubfnrt]")
 """Escapes, perhaps of control characters; what holds one is cleaned by the full model."""
 
 
-class Sighting(NamedTuple):
+class Sighting(msgspec.Struct, frozen=True, gc=False):
     """What the correlator keeps of one signal."""
 
     id: str
@@ -78,7 +78,7 @@ _decode = msgspec.json.Decoder(Wire).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """A sighting with its labels, which only finding its owner needs."""
 
     sighting: Sighting
@@ -128,7 +128,7 @@ def see(document: bytes) -> Seen:
         resource,
         started,
         wire.source,
-        _sign(wire.type, resource, obstacle_of(wire.name, wire.summary)),
+        _sign(wire.type, _pod(resource), obstacle_of(wire.name, wire.summary)),
         _node(resource, wire.labels),
         text,
     )
@@ -153,7 +153,7 @@ def _unusual(document: bytes) -> Seen:
         signal.resource,
         signal.started_at.timestamp(),
         signal.source,
-        _sign(signal.type, signal.resource, obstacle_of(signal.name, signal.summary)),
+        _sign(signal.type, _pod(signal.resource), obstacle_of(signal.name, signal.summary)),
         _node(signal.resource, signal.labels),
         signal.model_dump_json(),
     )
@@ -166,8 +166,12 @@ def _reference(cluster: str, kind: str, namespace: str, name: str) -> ResourceRe
 
 
 @lru_cache(20_000)
-def _sign(type: SignalType, resource: ResourceRef, obstacle: str) -> Sign:
-    return Sign(type, resource.name if resource.kind == "Pod" else "", obstacle)
+def _sign(type: SignalType, pod: str, obstacle: str) -> Sign:
+    return Sign(type, pod, obstacle)
+
+
+def _pod(resource: ResourceRef) -> str:
+    return resource.name if resource.kind == "Pod" else ""
 
 
 def _node(resource: ResourceRef, labels: dict[str, str]) -> str:

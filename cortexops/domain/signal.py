@@ -21,7 +21,13 @@ _LONGEST_NAME = 253  # characters
 _LONGEST_SUMMARY = 2000
 
 
-class Severity(StrEnum):
+class _Word(StrEnum):
+    """A word that is the key of many tables: hashed as the text that it equals, which a storm feels."""
+
+    __hash__ = str.__hash__
+
+
+class Severity(_Word):
     """How bad it is, worst first in `rank`."""
 
     CRITICAL = "critical"
@@ -42,12 +48,12 @@ class Severity(StrEnum):
 _RANKS = {severity: 3 - place for place, severity in enumerate(Severity)}
 
 
-class SignalStatus(StrEnum):
+class SignalStatus(_Word):
     FIRING = "firing"
     RESOLVED = "resolved"
 
 
-class SignalType(StrEnum):
+class SignalType(_Word):
     """What kind of trouble a signal reports, as far as its name tells."""
 
     OOM_KILL = "oom_kill"
@@ -203,7 +209,7 @@ def _aware(time: datetime | None) -> bool:
     return time is None or time.tzinfo is not None
 
 
-class SignalFate(StrEnum):
+class SignalFate(_Word):
     """What became of a signal. Every ingested signal has exactly one fate in the end."""
 
     STARTED = "started"
@@ -213,7 +219,7 @@ class SignalFate(StrEnum):
     PARKED = "parked"
 
 
-class FateReason(StrEnum):
+class FateReason(_Word):
     """Why a signal has its fate."""
 
     NEW_INCIDENT = "new_incident"
