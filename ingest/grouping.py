@@ -23,6 +23,10 @@ _COMPANY = 0.5
 """Seconds that a severe signal waits when others of its cluster are waiting too: what looks like many
 incidents may have one cause, and it may be the next to come."""
 
+_WAITED = 0.25
+"""Seconds, and half of the window at most, for which waiting in the stream counts as waiting in the group. Not
+more: after an outage a whole storm has waited for long, and its signals must still find each other."""
+
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """A signal, and the message that must be answered for it."""
@@ -76,6 +80,7 @@ class Groups:
 
     def __init__(self, settings: CorrelatorSettings) -> None:
         self._window = settings.window_seconds
+        self._most_waited = min(_WAITED, self._window / 2)
         word = settings.flush_severity
         least = Severity(word).rank if word != "never" else len(Severity)
         self._severe = frozenset(severity for severity in Severity if severity.rank >= least)
@@ -88,11 +93,12 @@ class Groups:
         self._held: list[Bundle] = []  # all together, when an engine is back
         self._held_until = 0.0
 
-    def add(self, taken: Taken, now: float) -> None:
-        """Put a signal into its group."""
+    def add(self, taken: Taken, now: float, waited: float = 0.0) -> None:
+        """Put a signal into its group. `waited`: seconds that it has been in the stream."""
         group = self._open.get(taken.key)
         if group is None:
-            group = self._open[taken.key] = Group(taken.key, taken.resource, now + self._window)
+            due = now + self._window - max(0.0, min(waited, self._most_waited))
+            group = self._open[taken.key] = Group(taken.key, taken.resource, due)
             self._crowd[taken.resource.cluster] += 1
         group.taken.append(taken)
         self._newest = now

@@ -56,6 +56,7 @@ _ORDER = (
     ("horizontalpodautoscaler", "HorizontalPodAutoscaler"),
     ("hpa", "HorizontalPodAutoscaler"),
     ("poddisruptionbudget", "PodDisruptionBudget"),
+    ("resourcequota", "ResourceQuota"),
     ("pod", "Pod"),
     ("pod_name", "Pod"),
     ("kubernetes_pod_name", "Pod"),
@@ -72,6 +73,7 @@ _RANKED = {
     for place, (label, kind) in enumerate(_ORDER)
     for late, prefix in enumerate(("exported_", ""))
 }
+_ABOUT_CERTIFICATES = ("certmanager", "cert-manager", "cert_manager")
 _WORKLOAD_TYPES = {
     kind.lower(): kind for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 }
@@ -134,6 +136,8 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
         for label in ("node", "kubernetes_node"):
             if found := _label(labels, label):
                 return "Node", found, label
+    if name.lower().startswith(_ABOUT_CERTIFICATES) and (found := _label(labels, "name")):
+        return "Certificate", found, "name"
     if "workload_type" in labels or "exported_workload_type" in labels:
         workload = _WORKLOAD_TYPES.get(_label(labels, "workload_type").lower())
         if workload and (found := _label(labels, "workload")):

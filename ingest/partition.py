@@ -149,10 +149,10 @@ class Partition:
         for envelope in envelopes:
             seen += [(envelope, one) for one in await self._open(envelope)]
         resources = await self._resolver.workloads([one for _, one in seen])
-        now = time.monotonic()
+        now, clock = time.monotonic(), time.time()
         for (envelope, one), resource in zip(seen, resources, strict=True):
             taken = Taken(one.sighting, key_of(resource), resource, envelope.sequence, envelope.stored_at)
-            self._groups.add(taken, now)
+            self._groups.add(taken, now, clock - envelope.stored_at)
             self._registry.note(one.sighting, taken.key, resource)
         self._mine += len(seen)
         self._held.change(len(seen))

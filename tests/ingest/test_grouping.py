@@ -31,6 +31,19 @@ def test_a_group_waits_for_its_window_however_calm_it_is() -> None:
     assert len(held.due(10.0 + WINDOW)) == 1
 
 
+def test_a_quarter_of_a_second_in_the_stream_counts_as_waiting_and_an_outage_no_more_than_that() -> None:
+    held = groups()
+    for waited, app in ((-3.0, "ahead"), (0.1, "prompt"), (0.25, "late"), (3600.0, "outage")):
+        held.add(of(app), 10.0, waited)
+    assert {group.resource.name for group in held.due(10.0 + WINDOW - 0.2)} == {"late", "outage"}
+    assert {group.resource.name for group in held.due(10.0 + WINDOW - 0.05)} == {"prompt"}
+    assert {group.resource.name for group in held.due(10.0 + WINDOW)} == {"ahead"}
+    short = Groups(settings(correlator={"window_seconds": 0.2}).correlator)
+    short.add(of("api"), 10.0, 3600.0)
+    assert short.due(10.05) == []
+    assert len(short.due(10.11)) == 1
+
+
 def test_a_severe_signal_leaves_at_once_alone_and_after_half_a_second_in_company() -> None:
     alone = groups()
     alone.add(of("api", Severity.CRITICAL), 10.0)
