@@ -46,7 +46,7 @@ from cortexops.contracts.remediation import (
 from cortexops.domain.action import Action, Prepared
 from cortexops.domain.audit import AuditType
 from cortexops.domain.change import Change, Preview, Verb
-from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Rejected
+from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Rejected, TemporaryError
 from cortexops.domain.ids import operation_id
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import Effect, LedgerRow, LedgerState
@@ -60,6 +60,9 @@ from cortexops.ports.forge import Forge
 
 __all__ = ["Books", "RemediationActivities"]
 
+_ROLES_ARE_READ = timedelta(seconds=60)
+"""How long an API server that starts may refuse what its roles permit."""
+_AGAIN = timedelta(seconds=2)
 _BOUND_TO_GENERATION = (Verb.PATCH, Verb.DRAIN)
 
 
@@ -208,7 +211,7 @@ class RemediationActivities(Remediation):
         async def progress(key: str, detail: str) -> None:
             await self._books.append([part_entry(row, key, detail)])
 
-        effect, live = await means.effect(cluster, row)
+        effect, live = await self._effect(cluster, row)
         if effect is Effect.NOT_DONE:
             try:
                 said = await means.send(cluster, row, live, progress)
@@ -235,6 +238,16 @@ class RemediationActivities(Remediation):
         detail = f"{row.action}: {said}" if said else str(row.action)
         reason = Reason.PULL_REQUEST_OPENED if row.change.verb is Verb.PROPOSE else Reason.APPLIED
         return await settled(self._books, row, LedgerState.APPLIED, reason, detail)
+
+    async def _effect(self, cluster: WritableCluster, row: LedgerRow) -> tuple[Effect, JSON | None]:
+        """Whether the change of a written intent is done. Moments ago the object could be read: when it may not
+        be now, the API server may just have started and not have read its roles yet, so it is asked again."""
+        try:
+            return await self._by(row.change).effect(cluster, row)
+        except Forbidden as error:
+            if utc_now() - row.created_at > _ROLES_ARE_READ:
+                raise
+            raise TemporaryError(told(error), delay=_AGAIN) from error
 
     async def _otherwise(self, row: LedgerRow, error: StoredOtherwise) -> ApplyResult:
         """It is made, and not as people were shown: nothing more is done by itself, a person gets the commands."""

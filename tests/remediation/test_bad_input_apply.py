@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import remediation
 from activities.guarded import GuardedRemediation
 from cortexops.contracts.remediation import ApplyOutcome, ApplyResult
 from cortexops.domain.action import Action
 from cortexops.domain.audit import AuditType
-from cortexops.domain.errors import Conflict, CortexError, NotFound, TemporaryError
+from cortexops.domain.errors import Conflict, CortexError, Forbidden, NotFound, TemporaryError
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON
@@ -178,6 +180,35 @@ async def test_an_answer_that_does_not_come_in_time_is_looked_for_at_the_object(
     assert (await stage.apply(order)).outcome is ApplyOutcome.APPLIED
     assert await stage.generation() == before + 1
     assert [e.type for e in await stage.trail()] == [AuditType.INTENT, AuditType.ACTION_EXECUTED]
+
+
+async def test_an_api_server_that_has_not_read_its_roles_yet_is_asked_again(
+    simulated: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = simulated
+    order = await stage.order(await scale(stage))
+
+    async def lost(call: Call, send: Callable[..., Awaitable[Any]]) -> Any:
+        raise TemporaryError("connection refused")
+
+    with monkeypatch.context() as broken:
+        between(stage, broken, lost)
+        with pytest.raises(ApplicationError, match="connection refused"):
+            await stage.apply(order)
+
+    async def forbidden(*_: Any, **__: Any) -> Any:
+        raise Forbidden("missing permission: get deployments (403)")
+
+    with monkeypatch.context() as starting:
+        starting.setattr(stage.writer, "get", forbidden)
+        with pytest.raises(ApplicationError, match="missing permission") as early:
+            await stage.apply(order)
+        assert not early.value.non_retryable
+        starting.setattr(remediation, "utc_now", lambda: datetime.now(UTC) + timedelta(minutes=2))
+        with pytest.raises(ApplicationError, match="missing permission") as late:
+            await stage.apply(order)
+        assert late.value.non_retryable
+    assert (await stage.apply(order)).outcome is ApplyOutcome.APPLIED
 
 
 async def replaced(stage: Stage) -> str:
