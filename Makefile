@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 KEEP ?=
 
 .DEFAULT_GOAL := help
@@ -34,7 +34,7 @@ up: $(STAMP) ## engines, a simulated cluster and all workers, until Ctrl-C
 	@$(BIN)/cortexops up
 
 test: $(STAMP) ## all tests that need nothing but pip (more, when more is installed)
-	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## style
 	@$(BIN)/ruff format --check .

@@ -30,6 +30,8 @@ from ingest.sighting import documents
 
 _PAGE = 2_000  # messages a fetch
 _PATIENCE = 5.0  # seconds for one page
+_SCHEDULED = "cortexops-"
+"""How the names of what Schedules start begin; at a full minute there is one more."""
 
 
 class _Id(msgspec.Struct):
@@ -114,7 +116,8 @@ async def facts(
     incidents that there must be; `database` is a psycopg connection."""
     lost = [id_ for id_ in published if id_ not in contents.ids]
     rows, distinct = await _one(database, "SELECT count(*), count(DISTINCT signal_id) FROM signal_log")
-    workflows = Counter([workflow.id async for workflow in temporal.list_workflows()])
+    ids = [workflow.id async for workflow in temporal.list_workflows()]
+    workflows = Counter(id_ for id_ in ids if not id_.startswith(_SCHEDULED))
     incidents = [key for (key,) in await _all(database, "SELECT key FROM incidents")]
     duplicates = contents.signals - len(contents.ids)
     fates = verdict.fates

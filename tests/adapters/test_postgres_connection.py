@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from cortexops import resources
-from cortexops.adapters.postgres import PostgresStore
+from cortexops.adapters.postgres import PostgresStore, migrate
 from cortexops.adapters.postgres.migrate import current, head, upgrade
 from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
 from sandbox.engines.ports import free_port
@@ -52,6 +53,28 @@ async def test_several_processes_may_migrate_at_once(postgres_database: Database
     connected = await PostgresStore.connect(postgres_database.plain_dsn)
     assert await connected.health() is None
     await connected.close()
+
+
+async def test_connecting_again_reads_no_migrations_again(
+    migrated_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await PostgresStore.connect(migrated_database.dsn)
+    await first.close()
+    monkeypatch.setattr(migrate, "ScriptDirectory", None)  # whoever reads them fails
+    again = await PostgresStore.connect(migrated_database.dsn)
+    assert await again.health() is None
+    await again.close()
+
+
+def test_another_folder_of_migrations_has_another_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = head()
+    shutil.copytree(resources.migrations_path(), tmp_path / "migrations")
+    newer = f'revision = "next"\ndown_revision = "{known}"\n\n\ndef upgrade() -> None:\n    """Nothing."""\n'
+    (tmp_path / "migrations/versions/9999_next.py").write_text(newer)
+    monkeypatch.setattr(migrate, "migrations_path", lambda: tmp_path / "migrations")
+    assert head() == "next"
 
 
 def _root() -> Path:

@@ -18,11 +18,11 @@ from urllib.parse import parse_qs, urlsplit
 from cortexops.adapters.kubernetes import KubernetesCluster
 from sandbox.engines.launch import launch_command
 from tests.crash.scenes import Lending, ready_node
+from tests.crash.simulated import ROLES
 from tests.remediation.support import eventually, grant
 from tests.support.controlplane import ControlPlane
 from tests.support.engines import ROOT
 
-ROLES = ("remediator", "investigator")
 _POLICY = """apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]

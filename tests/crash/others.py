@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VICTIMS = ("postgres", "temporal", "api server", "orchestrator")
 REPRESENTATIVES = ("scale_workload", "delete_pod", "drain_node")
-"""One change, one deletion, and one that goes on for many calls."""
+"""One change, one deletion, and one that goes on for many calls: these at every moment, all others at the worst."""
 _DOWN = 0.4  # seconds
 
 
@@ -43,6 +43,11 @@ def moments(calls: Sequence[Call]) -> list[Boundary]:
         Boundary(call=applied["settle"], when=When.BEFORE),
         *(Boundary(call=call, when=When.AFTER) for call in undoing[:1]),
     ]
+
+
+def worst(calls: Sequence[Call]) -> list[Boundary]:
+    """When the cluster is changed and nobody has written that down."""
+    return [one for one in moments(calls) if one.call.sends and one.when is When.AFTER][:1]
 
 
 def crash_of(victim: str, bench: Bench, ground: Ground, running: RunningEngines) -> Crash:
@@ -80,8 +85,8 @@ async def play(
     only: Sequence[Call] | None = None,
 ) -> None:
     """One after the other, since a dead server concerns everybody. `only` narrows it to just after those calls."""
-    for action in REPRESENTATIVES:
-        found = moments(todo.get(action, ()))
+    for action, calls in todo.items():
+        found = moments(calls) if action in REPRESENTATIVES else worst(calls)
         if only is not None:
             found = [one for one in found if one.call in only and one.when is When.AFTER]
         for victim in VICTIMS:

@@ -37,7 +37,7 @@ _SHORT: dict[str, Any] = {
 }
 _LONG: dict[str, Any] = {
     "start_to_close_timeout": timedelta(seconds=30),
-    "heartbeat_timeout": timedelta(seconds=2.5),
+    "heartbeat_timeout": timedelta(seconds=1.5),
     "schedule_to_close_timeout": _ALL,
     "retry_policy": _AGAIN,
 }

@@ -41,10 +41,18 @@ from tests.crash.calls import Journal, Order, Tripwire, Wired
 from tests.crash.story import QUEUE, Story
 from tests.git.support import TOKEN
 
-_BEAT = 0.4  # seconds; the story's heartbeat time-out is short as well
+_BEAT = 0.3  # seconds; the story's heartbeat time-out is short as well
 _BUILD = "crash"  # otherwise each child hashes all code that is loaded, for a third of a second
 _STARTING = 20.0
 _PR_SET_PDEATHSIG = 1
+_LATE = (
+    "concurrent.futures.thread",
+    "encodings.idna",
+    "kubernetes_asyncio.client",
+    "kubernetes_asyncio.config",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
+"""Modules that are imported when they are first needed."""
 
 
 class Job(Frozen):
@@ -76,7 +84,13 @@ async def _work(job: Job) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     client = await _connected(job.temporal)
     if not job.kubeconfig:
-        async with Worker(client, task_queue=QUEUE, workflows=[Story], build_id=_BUILD):
+        async with Worker(
+            client,
+            task_queue=QUEUE,
+            workflows=[Story],
+            build_id=_BUILD,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),  # for its successor, after a kill
+        ):
             await ended.wait()
         return
     errors._BEAT = _BEAT
@@ -96,6 +110,7 @@ async def _work(job: Job) -> None:
             build_id=_BUILD,
             max_concurrent_activity_task_polls=1,
             graceful_shutdown_timeout=timedelta(seconds=1),
+            max_heartbeat_throttle_interval=timedelta(seconds=_BEAT),  # else 0.8 of the time-out
         ):
             await ended.wait()
     finally:
@@ -138,11 +153,11 @@ def _say(**line: object) -> None:
 
 
 def _warm_up() -> None:
-    """What every child would load for itself: plug-ins, two large libraries, the migrations."""
+    """What every child would load for itself: plug-ins, large libraries, patterns of secrets, the migrations."""
     list(ACTIONS)
-    for name in ("kubernetes_asyncio.client", "kubernetes_asyncio.config"):
+    for name in _LATE:
         importlib.import_module(name)
-    outgoing("word", Destination.AUDIT)
+    outgoing("more than words: a=1", Destination.AUDIT)
     migrate.head()
     gc.collect()
     gc.freeze()  # children share these pages

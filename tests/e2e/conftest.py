@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sandbox.platform.platform import Platform
-from tests.support.engines import scratch_folder
+from tests.support.engines import in_memory, scratch_folder
 
 T = TypeVar("T")
 
@@ -24,6 +25,15 @@ class Running:
 
     def call(self, work: Coroutine[Any, Any, T], within: float = 90) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
+
+
+@pytest.fixture(autouse=True)
+def quick_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have programs and benchmarks make their temporary folders in memory, too."""
+    place = in_memory()
+    if place is not None:
+        monkeypatch.setenv("TMPDIR", str(place))
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
 
 
 @pytest.fixture(scope="module")

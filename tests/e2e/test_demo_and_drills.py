@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines import scratch_folder
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 CLI = Path(sys.executable).parent / "cortexops"
 
 
-def test_the_demo_ends_well_with_its_three_incidents(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    done = subprocess.run(
-        [str(CLI), "demo", "--data", str(tmp_path / "data")],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def test_the_demo_ends_well_with_its_three_incidents() -> None:
+    with scratch_folder() as folder:
+        done = subprocess.run(
+            [str(CLI), "demo", "--data", str(folder / "data")],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert done.stdout.count("RESOLVED") >= 2
     assert "ROLLED_BACK" in done.stdout

@@ -39,6 +39,11 @@ class Diagnoses:
     async def rows_of(self, incident_id):
         return []
 
+    async def verified_changes(self, target, *, most=20):
+        if self.down:
+            raise TemporaryError("the database is away")
+        return []
+
 
 def question(cluster: str = "test") -> InvestigateInput:
     target = ResourceRef(cluster=cluster, kind="Deployment", namespace="shop", name="api")

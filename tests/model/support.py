@@ -85,5 +85,8 @@ class Diagnoses:
     def __init__(self) -> None:
         self.saved: dict[str, Diagnosis] = {}
 
+    async def verified_changes(self, target: Any, *, most: int = 20) -> list[Any]:
+        return []
+
     async def save_diagnosis(self, incident_id: str, diagnosis: Diagnosis) -> None:
         self.saved[incident_id] = diagnosis

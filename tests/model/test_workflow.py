@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from activities.reasoning import ReasoningActivities
 from cortexops.contracts.incident import ABSORB, Absorption, IncidentLimits
@@ -38,6 +39,7 @@ from tests.support.engines import ROOT, RunningEngines
 from tests.support.model import FakeModel, Mood, claim
 from tests.support.stage import Stage, cast
 from tests.support.story import a_candidate, a_decision
+from workflows import options
 
 _REASONING = {"think", "more_evidence", "keep_diagnosis"}
 
@@ -238,9 +240,12 @@ async def test_a_workflow_that_is_replayed_at_every_step_repeats_no_call(
 
 @pytest.mark.slow
 async def test_a_killed_worker_repeats_no_call_that_succeeded(
-    engines: RunningEngines, task_queue_prefix: str, tmp_path: Path
+    engines: RunningEngines, task_queue_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL while the second call is under way; another worker goes on from there."""
+    thinking = options.thinking
+    early = {"heartbeat_timeout": timedelta(seconds=4)}  # for the death; the sandbox would load options anew
+    monkeypatch.setattr(options, "thinking", lambda seconds: thinking(seconds) | early)
 
     async def worker() -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
@@ -257,7 +262,11 @@ async def test_a_killed_worker_repeats_no_call_that_succeeded(
         first = await worker()
         try:
             async with thinking_stage(
-                engines.temporal_address, task_queue_prefix, None, investigator=False
+                engines.temporal_address,
+                task_queue_prefix,
+                None,
+                investigator=False,
+                runner=UnsandboxedWorkflowRunner(),
             ) as stage:
                 handle = await stage.begin(limits=WITH_MODEL)
                 await until(lambda: "rank" in model.stages)

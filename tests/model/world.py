@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowRunner
 
 from activities.reasoning import ReasoningActivities
 from cortexops.contracts.incident import IncidentLimits, TaskQueue
@@ -63,6 +63,7 @@ async def thinking_stage(
     *,
     investigator: bool = True,
     cached: int = 1000,
+    runner: WorkflowRunner | None = None,
 ) -> AsyncIterator[Stage]:
     """As `staged`, with real reasoning on the investigators' queue (none at all when it is None)."""
     queue = f"{prefix}q"
@@ -84,7 +85,7 @@ async def thinking_stage(
                     task_queue=name,
                     workflows=[IncidentWorkflow] if name == queue else [],
                     activities=activities,
-                    workflow_runner=sandbox(),
+                    workflow_runner=runner or sandbox(),
                     max_cached_workflows=cached,
                 )
             )

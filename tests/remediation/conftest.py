@@ -21,6 +21,7 @@ from tests.support.postgres import migrated_database, migrated_template, opened,
 __all__ = ["control_plane", "migrated_database", "migrated_template", "store"]
 
 _REAL_MISSING = missing_parts()
+_NEVER = 1e6  # seconds; a busy machine must not make a kubelet late and its pods go
 
 
 async def _space(admin: KubernetesCluster) -> str:
@@ -31,7 +32,7 @@ async def _space(admin: KubernetesCluster) -> str:
 
 @asynccontextmanager
 async def _on_simulation(store: PostgresStore, folder: Path) -> AsyncIterator[Stage]:
-    async with SimulatedCluster(nodes=1, speed=50) as cluster:
+    async with SimulatedCluster(nodes=1, speed=50, eviction_seconds=_NEVER) as cluster:
         for role in ("remediator", "investigator"):
             cluster.server.authorizer.add(Identity(f"cortexops-{role}"))
             admins = cluster.kubeconfig(folder / "admin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -196,6 +197,12 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20.0)
         return answer
 
 
+@functools.cache
+def _printed() -> list[JSON]:
+    """What `cortexops rbac` prints; not to be changed."""
+    return list(yaml.safe_load_all(manifests(None, "cortexops/cortexops")))
+
+
 async def grant(kubeconfig: str, user: str, role: str, authority: str = "") -> None:
     """Give the user one of the roles (investigator, remediator) that `cortexops rbac` prints."""
     document = yaml.safe_load(Path(kubeconfig).read_text())
@@ -212,11 +219,12 @@ async def grant(kubeconfig: str, user: str, role: str, authority: str = "") -> N
         base_url=access["server"],
         headers={"Authorization": f"Bearer {token}"},
     ) as client:
-        for obj in yaml.safe_load_all(manifests(None, "cortexops/cortexops")):
+        for obj in _printed():
             if not obj["metadata"]["name"].endswith(f"-{role}"):
                 continue
             if "subjects" in obj:
-                obj["subjects"] = [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}]
+                subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+                obj = obj | {"subjects": [subject]}  # noqa: PLW2901
             plural = f"{obj['kind'].lower()}s"
             answer = await client.post(f"/apis/rbac.authorization.k8s.io/v1/{plural}", json=obj)
             assert answer.status_code in (201, 409), answer.text

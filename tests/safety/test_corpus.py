@@ -66,16 +66,14 @@ def test_invisible_characters_hide_no_secret(joint: str) -> None:
 def test_hostile_text_takes_time_in_proportion(piece: str) -> None:
     def seconds(size: int) -> float:
         text = (piece * (size // len(piece) + 1))[:size]
-        best = 1e9
-        for _ in range(2):  # the machine is shared: what counts is what it can do
-            began = time.process_time()
-            redact(text)
-            best = min(best, time.process_time() - began)
-        return best
+        began = time.process_time()
+        redact(text)
+        return time.process_time() - began
 
-    small = seconds(MEBIBYTE // 16)
+    small = min(seconds(MEBIBYTE // 16), seconds(MEBIBYTE // 16))
     assert small < 1, "not even a small text is done quickly"
-    assert seconds(MEBIBYTE // 4) < max(8 * small, 0.1)
+    # the machine is shared: what counts is what it can do, at the second try if not at the first
+    assert any(seconds(MEBIBYTE // 4) < max(8 * small, 0.1) for _ in range(2))
 
 
 def test_a_private_key_whose_beginning_was_cut_off_is_masked_up_to_its_end() -> None:

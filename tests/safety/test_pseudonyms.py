@@ -99,8 +99,8 @@ def test_names_come_from_objects() -> None:
     ["a", "a-", "1.", "api-", "a:", "::", "a@", "[[", "[[host-1]]", "_", "a.com ", "x_", "a.", ".svc", "0:"],
 )
 def test_hostile_text_takes_time_in_proportion(piece: str) -> None:
-    text = (piece * (1 << 20))[: 1 << 20]
+    text = (piece * (1 << 18))[: 1 << 18]
     names = made()
     began = time.process_time()
     assert names.reveal(names.hide(text)) == text
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 2.5

@@ -136,6 +136,9 @@ class Books:
     async def rows_of(self, incident_id: str) -> list[Any]:
         return []
 
+    async def verified_changes(self, target: Any, *, most: int = 20) -> list[Any]:
+        return []
+
 
 async def test_an_incident_leaves_no_secret_in_books_memory_chat_or_logs(
     incident: Incident, cluster: KubernetesCluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]

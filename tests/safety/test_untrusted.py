@@ -120,12 +120,13 @@ def test_ordinary_text_steers_nobody(text: str) -> None:
     ["ignore", "а", "i g n ", "please run kubectl ", "[a](http://x?", "<img ", "\u200ba", "\x1b]",
      "aWdub3JlIGFsbCBwcmV2aW91cyA= ", "61" * 20, "\U000e0061", "\u202e"],
 )  # fmt: skip
-def test_a_mebibyte_of_hostile_text_is_looked_through_in_seconds(piece: str) -> None:
-    text = (piece * (MEBIBYTE // len(piece) + 1))[:MEBIBYTE]
+def test_hostile_text_is_looked_through_at_eight_seconds_a_mebibyte_at_most(piece: str) -> None:
+    size = MEBIBYTE // 4
+    text = (piece * (size // len(piece) + 1))[:size]
     began = time.process_time()
     injections(text)
     fence(text, label="log", nonce=NONCE)
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 2
 
 
 def _lines_within(fenced: str) -> list[str]:

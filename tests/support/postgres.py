@@ -28,9 +28,6 @@ _counter = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def migrated_template(engines: RunningEngines) -> Iterator[str]:
-    with psycopg.connect(engines.postgres_plain_dsn, autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # the server is thrown away with the session
-        connection.execute("SELECT pg_reload_conf()")
     with fresh_database(engines) as template:
         upgrade(template.dsn)
         yield template.name

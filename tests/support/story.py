@@ -202,6 +202,7 @@ class World(Records, Investigation, Remediation, Reasoning):
     @activity.defn
     async def settle_approval(self, order: SettleInput) -> None:
         self.settled.append(order)
+        await self._gate("settle_approval")
 
     @activity.defn
     async def close_incident(self, order: RecordInput) -> None:
