@@ -14,8 +14,16 @@ from cortexops.domain.topology import Relation
 _HIGHEST = 4  # owners above one another; a Job's pod of a CronJob has two
 _STATEFUL_POD = re.compile(r"^(?P<set>.+)-\d+$")
 _PLACES = ("Deployment", "StatefulSet", "DaemonSet")
-_NO_WORKLOAD = ("Namespace", "PersistentVolume", "StorageClass", "IngressClass")
+_NO_WORKLOAD = (
+    "Namespace",
+    "ResourceQuota",
+    "Certificate",
+    "PersistentVolume",
+    "StorageClass",
+    "IngressClass",
+)
 _MOST_USERS = 3
+_BROUGHT = ("Rollout",)  # kinds that not every server has
 
 
 async def resolve(gathering: Gathering) -> list[ResourceRef]:
@@ -66,6 +74,8 @@ async def climb(gathering: Gathering, ref: ResourceRef, obj: JSON) -> ResourceRe
         above = gathering.ref(owner[0], ref.namespace, owner[1])
         gathering.connect(above, Relation.OWNS, ref)
         found = gathering.find(above) or await gathering.get(above.kind, above.namespace, above.name)
+        if found is None and above.kind in _BROUGHT:
+            return ref  # the server does not have the kind, or it may not be read
         ref = above
         if found is None:
             return ref

@@ -18,6 +18,7 @@ _LOG_REQUESTS = 4
 _LOG_PODS = 3
 _TRIES = 2
 _JOBS_KEPT = 3
+_BY_SETS = ("Deployment", "Rollout")  # kinds that make ReplicaSets
 
 
 def pod_template(workload: ResourceRef, obj: JSON) -> JSON:
@@ -87,8 +88,8 @@ def _belongs(workload: ResourceRef, pod: JSON) -> bool:
         return False
     if owner == (workload.kind, workload.name):
         return True
-    if workload.kind == "Deployment" and owner[0] == "ReplicaSet":
-        suffix = meta.labels(pod).get("pod-template-hash", "")
+    if workload.kind in _BY_SETS and owner[0] == "ReplicaSet":
+        suffix = pods.template_hash(meta.labels(pod))
         base = owner[1].removesuffix(f"-{suffix}") if suffix else owner[1].rpartition("-")[0]
         return base == workload.name
     return workload.kind == "CronJob" and owner[0] == "Job" and owner[1].startswith(f"{workload.name}-")
@@ -105,6 +106,7 @@ async def read_history(gathering: Gathering, workload: ResourceRef) -> None:
     obj = gathering.find(workload)
     kind = {
         "Deployment": "ReplicaSet",
+        "Rollout": "ReplicaSet",
         "StatefulSet": "ControllerRevision",
         "DaemonSet": "ControllerRevision",
     }.get(workload.kind)
@@ -124,13 +126,7 @@ async def read_history(gathering: Gathering, workload: ResourceRef) -> None:
 
 
 def _revision(item: JSON) -> int:
-    return number(
-        item,
-        "metadata",
-        "annotations",
-        "deployment.kubernetes.io/revision",
-        default=number(item, "revision"),
-    )
+    return meta.revision(item) or number(item, "revision")
 
 
 async def read_configuration(gathering: Gathering, workload: ResourceRef) -> None:
@@ -177,6 +173,11 @@ async def read_logs(gathering: Gathering, workload: ResourceRef, *, most: int = 
     await asyncio.gather(*(one(*request) for request in wanted))
 
 
+def _ended_at(state: pods.ContainerState) -> float:
+    """When it last ended, in seconds; 0 where that is not known."""
+    return state.final.at.timestamp() if state.final is not None and state.final.at is not None else 0.0
+
+
 def _log_requests(own: list[tuple[ResourceRef, JSON]]) -> list[tuple[ResourceRef, str, bool]]:
     """(pod, container, previous run): one pod of each failing container first, three pods at most."""
     failing: list[tuple[int, ResourceRef, pods.ContainerState]] = []
@@ -191,7 +192,7 @@ def _log_requests(own: list[tuple[ResourceRef, JSON]]) -> list[tuple[ResourceRef
                 failing.append((state.restarts, ref, state))
             elif state.running_since is not None:
                 quiet.append((0 if pods.is_ready(pod) else 1, ref, state))
-    failing.sort(key=lambda item: (-item[0], item[1].name))
+    failing.sort(key=lambda item: (-item[0], -_ended_at(item[2]), item[1].name))
     quiet.sort(key=lambda item: (-item[0], item[1].name))
     requests: list[tuple[ResourceRef, str, bool]] = []
     further: list[tuple[ResourceRef, str, bool]] = []

@@ -146,6 +146,8 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
     if known:
         _, object_kind, label = min(known)
         return object_kind, labels[label], label.removeprefix("exported_")
+    if "namespace" in name.lower() and (found := _label(labels, "namespace")):
+        return "Namespace", found, "namespace"
     # `job` is the scrape job on nearly every metric; only an alert about jobs means a Job by it.
     if "Job" in name and (found := _label(labels, "job")):
         return "Job", found, "job"

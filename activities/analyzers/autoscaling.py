@@ -15,6 +15,10 @@ from cortexops.domain.scene import Scene
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
 
+_FAILED = (
+    "FailedGetResourceMetric", "FailedGetContainerResourceMetric", "FailedGetPodsMetric", "FailedGetObjectMetric",
+    "FailedGetExternalMetric", "FailedComputeMetricsReplicas",
+)  # fmt: skip
 _TWICE = "AmbiguousSelector"  # more than one autoscaler selects the same pods
 
 
@@ -47,7 +51,7 @@ def _without_metrics(
     if active.status != "False" or active.reason == "ScalingDisabled" or not _asked(scene, ref):
         return None
     evidence = [cite_condition(book, ref, active)]
-    events = scene.events_about(ref, "FailedGetResourceMetric", "FailedComputeMetricsReplicas")
+    events = scene.events_about(ref, *_FAILED)
     evidence += [cite_event(book, event) for event in events[:1]]
     resource = ref
     why = "its pods are claimed twice" if active.reason == _TWICE else "it has no metrics"

@@ -19,7 +19,8 @@ from cortexops.domain.findings import (
     subjects,
 )
 from cortexops.domain.kubernetes import commands, complaints, gateways
-from cortexops.domain.kubernetes.values import mapping, moment, objects, text, words
+from cortexops.domain.kubernetes.certificates import dates
+from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -41,16 +42,6 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         if is_troubled(scene, subject) or serves_badly(scene):
             found += _used(scene, book, subject)
     return list({(h.resource, h.category): h for h in reversed(found)}.values())
-
-
-def _dates(secret: JSON) -> list[tuple[str, datetime, datetime, list[str]]]:
-    """(key, not before, not after, names) of each certificate that the Secret holds."""
-    found = []
-    for key, its in mapping(secret, "certificates").items():
-        since, until = moment(its, "notBefore"), moment(its, "notAfter")
-        if since is not None and until is not None:
-            found.append((str(key), since, until, words(its, "names")))
-    return found
 
 
 def _served_with(front: ResourceRef, live: JSON) -> list[tuple[str, str, list[str]]]:
@@ -91,7 +82,7 @@ def _of_front(scene: Scene, book: EvidenceBook, front: ResourceRef, live: JSON) 
                     )
                 )
             continue
-        for key, since, until, names in _dates(held):
+        for key, since, until, names in dates(held):
             problem = _problem(at, since, until)
             if (
                 not problem
@@ -136,7 +127,7 @@ def _used(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis
             evidence.append(cite_log(book, pod, container, previous, said, "complains about a certificate"))
             break
     for secret in scene.topology.out(subject.ref, Relation.USES_SECRET):
-        for key, since, until, _ in _dates(scene.get(secret) or {}):
+        for key, since, until, _ in dates(scene.get(secret) or {}):
             problem = _problem(at, since, until)
             if problem and (evidence or subject in own_subjects(scene)):
                 found.append(

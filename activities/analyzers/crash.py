@@ -18,7 +18,7 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
-from cortexops.domain.kubernetes import commands, complaints, pods
+from cortexops.domain.kubernetes import commands, complaints, last_words, pods
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.releases import image_facts, release_of, split
 from cortexops.domain.resource import JSON
@@ -29,6 +29,7 @@ _EXPLAINS = (
     Category.BAD_ROLLOUT,
     Category.DEPENDENCY_DOWN,
     Category.SERVICE_MISROUTED,
+    Category.HPA_NO_METRICS,
 )
 
 _LAST_WORDS = 30  # lines
@@ -83,15 +84,15 @@ def _of_container(
     evidence = [cite_end(book, worst, end)] if end is not None else []
     if worst.state.waiting:
         evidence.append(cite_waiting(book, worst))
-    last_words, own_words, heap = "", False, False
+    saying, own_words, heap = "", False, False
     for pod, its_container, previous, lines in log_lines(scene, subject):
         complained = complaints.complaining(lines)
         if its_container == container and complained:
             evidence.append(cite_log(book, pod, container, previous, complained, "complains"))
             heap = bool(complaints.out_of_heap(lines[-_LAST_WORDS:]))
-            own_words = bool(complaints.own_fault(complained[-5:]))
-            said = complaints.out_of_heap(complained) if heap else complaints.own_fault(complained[-5:])
-            last_words = (said or complained)[-1][:160]
+            said = complaints.out_of_heap(complained) if heap else complaints.of_itself(complained[-5:])
+            own_words = bool(said) and not heap
+            saying = last_words.telling(said or complained)
             break
     facts = {"container": container, "pod": worst.pod.name, "image": worst.state.image}
     if end is not None:
@@ -99,7 +100,7 @@ def _of_container(
     how = how_it_ended(end) if end is not None else worst.state.waiting
     release = release_of(scene, subject)
     failing = {case.pod for case in cases}
-    tail = f", saying “{last_words}”" if last_words else ""
+    tail = f", saying “{saying}”" if saying else ""
     if heap:
         tail += _bounds_of(worst.obj, container)
     if release is not None and release.precedes(scene.onset):
@@ -137,7 +138,7 @@ def _of_container(
     init = worst.state.init
     # what a program says of itself is a cause; that it ended, or that others fail it, is a symptom
     unheard = any(gap.reason is not GapReason.NO_DATA and "pods/log" in gap.what for gap in scene.gaps)
-    direct = 0.87 if heap else (0.77 if own_words else 0.62) if last_words else 0.45 if unheard else 0.52
+    direct = 0.87 if heap else (0.77 if own_words else 0.62) if saying else 0.45 if unheard else 0.52
     return Hypothesis(
         resource=subject.ref,
         category=Category.INIT_CONTAINER_FAILED if init else Category.CRASH,

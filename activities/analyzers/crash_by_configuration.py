@@ -26,13 +26,14 @@ from cortexops.domain.findings import (
     template_spec,
     troubles,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods
+from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, meta, pods
 from cortexops.domain.kubernetes.mentions import Mention, distinct, mention, unset_names
 from cortexops.domain.kubernetes.references import ConfigUse, config_uses
 from cortexops.domain.kubernetes.values import latest, objects, text, texts
 from cortexops.domain.redaction import secret_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.sharing import failing_with_it, names_nobody_else
 
 _EXPLAINS = (
     Category.CRASH,
@@ -49,6 +50,7 @@ _EXPLAINS_UNCHANGED = (Category.CRASH, Category.READINESS_PROBE, Category.LIVENE
 _BORN_TOGETHER = timedelta(minutes=2)  # objects of one deployment are applied within this span
 _SUSPECT_ALONE = timedelta(hours=24)  # an older change is no lead unless the program complains about it
 _RAN_WELL = 600.0  # seconds; a program that ran this long with a value can work with it
+_ADDRESS_RIGHT = 0.5  # where it was reached and refused the credentials, its address is not what is wrong
 _LAST_WORDS = 8  # lines
 _SLACK = timedelta(minutes=1)  # clocks
 
@@ -134,11 +136,26 @@ def _of_source(
     right = complaint is not None and _names_living_service(scene, subject, obj, complaint.key)
     typo = complaint is not None and _misspells_service(scene, subject, obj, complaint)
     direct = _direct(complaint, changed=changed is not None, drifted=_drifted(obj, complaint), typo=typo)
+    sharing = failing_with_it(scene, subject, ref) if complaint is not None and changed is None else []
+    if (
+        sharing
+        and complaint is not None
+        and not right
+        and names_nobody_else(scene, subject, obj, complaint.key)
+    ):
+        direct, typo = max(direct, 0.92 * complaint.strength), True
     if right:
         direct = min(direct, 0.55)
     if direct < 0.45:
         return None
     evidence = _evidence(book, ref, obj, write if changed else None, complaint, cases)
+    if sharing:
+        evidence.append(
+            book.cite(
+                EvidenceKind.STATUS, ref, f"other workloads that read {ref} crash, too: {sharing[0]}",
+                command=commands.describe(sharing[0]),
+            )
+        )  # fmt: skip
     against = []
     if well:
         against.append(
@@ -272,8 +289,11 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
         complaining = complaints.complaining(lines)
         if complaining and previous:  # the last words of a run that died explain the complaint among them
             complaining = list(dict.fromkeys([*complaining, *lines[-_LAST_WORDS:]]))
+        refused = complaints.about_credentials(complaining)
         for line in complaining[-40:]:
             found = mention(obj, uses, line) or _removed(scene, subject, obj, uses, line)
+            if found is not None and found.strength < 1 and refused and line not in refused:
+                found = found._replace(strength=round(found.strength * _ADDRESS_RIGHT, 2))
             if found is not None and (best is None or found.strength > best.strength):
                 value = texts(obj, "data").get(found.key, "").strip()
                 shows = distinct(value) and value.lower() in line.lower()
@@ -283,11 +303,18 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
                 )
         if any(use.kind == "Secret" for use in uses) and (best is None or best.strength < 0.9):
             refused = complaints.about_credentials(lines)
+            refused = refused or (complaints.unknown_there(lines) if _was_changed(obj) else [])
             if refused and _holds_credentials(obj, uses):
                 best = Complaint(
                     "", "refused credentials", pod, container, previous, (refused[-1],), 0.9, credentials=True
                 )
     return best
+
+
+def _was_changed(obj: JSON) -> bool:
+    """Whether anybody wrote it after it was made."""
+    born, write = meta.created(obj), meta.last_write(obj)
+    return born is not None and write is not None and write.at - born > timedelta(seconds=2)
 
 
 def _holds_credentials(obj: JSON, uses: list[ConfigUse]) -> bool:
@@ -416,5 +443,5 @@ def _summary(
     who = f"container {cases[0].state.name} of {subject.ref}" if cases else str(subject.ref)
     does = "fails since it started with it" if cases else "fails since"
     does = "is refused with what it holds" if held else does if changed else "fails on it"
-    said = f": “{complaint.lines[-1][:160]}”" if complaint else ""
+    said = f": “{last_words.quoted(complaint.lines[-1])}”" if complaint else ""
     return f"{what}{when}; {who} {does}{said}"

@@ -33,6 +33,7 @@ _EXPLAINS = (
     Category.BAD_ROLLOUT,
     Category.SERVICE_MISROUTED,
     Category.INIT_CONTAINER_FAILED,
+    Category.JOB_FAILED,
 )
 OUTSIDE = "ExternalHost"
 """The kind that a host outside the cluster is reported as."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_condition, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, own_subjects
 from cortexops.domain.kubernetes import commands, meta
-from cortexops.domain.kubernetes.values import dig, number
+from cortexops.domain.kubernetes.values import dig, number, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -42,7 +44,7 @@ def _of_drain(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         held = [pod for pod in scene.topology.out(ref, Relation.GUARDS) if pod.kind == "Pod"]
         if held and _blocks(budget):
             found.append(_hypothesis(scene, book, ref, budget, held))
-    if found:
+    if found or (found := _of_two(scene, book)):
         return found
     write = meta.writes(node, "spec", "unschedulable")
     says = f"{scene.target} is cordoned"
@@ -56,6 +58,35 @@ def _of_drain(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             evidence=(cited,),
         )
     ]
+
+
+def _of_two(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """Pods that two budgets guard: the API server evicts none of them, however many could be spared."""
+    guards: dict[ResourceRef, list[ResourceRef]] = {}
+    for ref, _ in scene.of_kind("PodDisruptionBudget"):
+        for pod in scene.topology.out(ref, Relation.GUARDS):
+            guards.setdefault(pod, []).append(ref)
+    for pod, budgets in sorted(guards.items(), key=lambda item: str(item[0])):
+        if len(budgets) > 1:
+            # the one that came last was one too many
+            ref = max(budgets, key=lambda b: (text(scene.get(b), "metadata", "creationTimestamp"), b.name))
+            others = ", ".join(str(b) for b in budgets if b != ref)
+            cited = book.cite(
+                EvidenceKind.TOPOLOGY, ref, f"{pod} is guarded by {ref} and by {others}",
+                command=f"kubectl -n {quote(pod.namespace)} get poddisruptionbudgets -o wide",
+            )  # fmt: skip
+            return [
+                Hypothesis(
+                    resource=ref,
+                    category=Category.PDB_BLOCKS_EVICTION,
+                    summary=f"{ref} and {others} guard the same pod {pod.name} on {scene.target}: the API server"
+                    " refuses to evict a pod with more than one budget, so that a drain cannot finish",
+                    support=support(Subject(ref, scene.get(ref) or {}, ()), 0.95, steps=1),
+                    evidence=(cited,),
+                    facts={"budget": ref.name, "other_budget": next(b.name for b in budgets if b != ref)},
+                )
+            ]
+    return []
 
 
 def _hypothesis(

@@ -9,7 +9,7 @@ from cortexops.domain.citing import cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import complaints
+from cortexops.domain.kubernetes import complaints, last_words
 from cortexops.domain.releases import image_facts, release_of, runs
 from cortexops.domain.scene import Scene
 
@@ -38,7 +38,7 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
             break
     if not own:
         return None
-    said = f"“{own[-1][:160]}”"
+    said = f"“{last_words.telling(own)}”"
     if release is None or not release.precedes(scene.onset):
         return Hypothesis(
             resource=subject.ref,

@@ -20,6 +20,7 @@ from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, subjects, troubles
 from cortexops.domain.injected import injector_of
 from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.values import text
 from cortexops.domain.releases import image_facts, release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -32,6 +33,8 @@ _EXPLAINS = (
     Category.CRASH,
     Category.STUCK_POD,
     Category.SERVICE_MISROUTED,
+    Category.HPA_NO_METRICS,
+    Category.JOB_FAILED,
 )
 _SAME = timedelta(seconds=1)  # written with its creation
 _LIMITED = re.compile(r"(?i)(too ?many ?requests|\b429\b|rate ?limit)")
@@ -43,6 +46,9 @@ _DENIED = re.compile(
     r"(?i)(unauthorized|\b401\b|\b403\b|forbidden|authorization failed|authentication required|no basic auth"
     r"|access denied|insufficient_scope|denied: requested access|failed to authorize|access to the resource)"
 )
+_PLATFORM = re.compile(r"(?i)(no match(?:ing manifest)? for (?:platform|\w+/\w+)|no matching manifest)")
+_NO_NAME = re.compile(r"(?i)(invalidimagename|couldn't parse image|invalid reference format)")
+_NEVER = "ErrImageNeverPull"
 _MISSING = re.compile(
     r"(?i)(not found|manifest unknown|does not exist|name unknown|no such image|notfound|couldn't parse"
     r"|invalid reference|invalidimagename|errimageneverpull)"
@@ -92,10 +98,17 @@ def _of_image(
                 sure -= 0.05  # registries deny what does not exist, too: the new repository may be a typo
     what = {
         Category.IMAGE_NOT_FOUND: "does not exist in the registry",
+        Category.WRONG_ARCHITECTURE: "is not built for the CPU architecture of its node",
         Category.IMAGE_PULL_DENIED: "may not be pulled with the credentials in use",
         Category.REGISTRY_UNREACHABLE: "cannot be fetched: its registry does not answer",
         Category.REGISTRY_RATE_LIMITED: "cannot be fetched: its registry limits the rate of pulls (429)",
     }[category]
+    if category is Category.IMAGE_NOT_FOUND and _NO_NAME.search("\n".join(said)):
+        what = "has no valid name"
+    if category is Category.IMAGE_NOT_FOUND and any(case.state.waiting == _NEVER for case in cases):
+        what = "is not on the node, and its pull policy is Never"
+    if category is Category.WRONG_ARCHITECTURE:
+        what += _node(scene, book, cases[0], evidence)
     since = f"; revision {facts['revision']} brought it" if "revision" in facts else ""
     resource = subject.ref
     if category is Category.IMAGE_PULL_DENIED and "previous_image" not in facts:
@@ -129,6 +142,21 @@ def _of_image(
     )
 
 
+def _node(scene: Scene, book: EvidenceBook, case: Trouble, evidence: list[str]) -> str:
+    """` worker-1 (arm64)`: the pod's node and its architecture, cited; nothing where it is not known."""
+    where = scene.ref("Node", "", pods.node_name(case.obj))
+    architecture = text(scene.get(where) or {}, "status", "nodeInfo", "architecture")
+    if not architecture:
+        return ""
+    evidence.append(
+        book.cite(
+            EvidenceKind.STATUS, where, f"{where} is of architecture {architecture}",
+            command=commands.describe(where),
+        )
+    )  # fmt: skip
+    return f" {where.name} ({architecture})"
+
+
 def _credential(
     scene: Scene, book: EvidenceBook, subject: Subject, evidence: list[str]
 ) -> tuple[ResourceRef, str, bool | None] | None:
@@ -158,6 +186,8 @@ def _credential(
 def _category(said: list[str]) -> tuple[Category, float]:
     """What the runtime's words mean, and how directly they say it."""
     whole = "\n".join(said)
+    if _PLATFORM.search(whole):
+        return Category.WRONG_ARCHITECTURE, 1.0
     if _LIMITED.search(whole):
         return Category.REGISTRY_RATE_LIMITED, 1.0
     if _DENIED.search(whole):

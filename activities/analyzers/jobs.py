@@ -17,7 +17,7 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, troubles
-from cortexops.domain.kubernetes import complaints, meta
+from cortexops.domain.kubernetes import complaints, last_words, meta
 from cortexops.domain.kubernetes.values import dig, number, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -85,7 +85,7 @@ def _of_job(scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef
         wrong = complaints.complaining(lines)
         if wrong:
             evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-            said = f", saying “{wrong[-1][:160]}”"
+            said = f", saying “{last_words.telling(wrong)}”"
             break
     limit = number(job, "spec", "backoffLimit", default=6)
     return Hypothesis(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_condition, cite_event, support
 from cortexops.domain.diagnosis import Category, Hypothesis, Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, serves_badly, subjects, troubles
 from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.values import objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -15,6 +18,7 @@ from cortexops.domain.topology import Relation
 from cortexops.domain.words import counted
 
 _NO_NETWORK = "NetworkUnavailable"
+_LATELY = timedelta(hours=24)
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 _EXPLAINS = (
     Category.CRASH,
@@ -77,6 +81,21 @@ def _evicted(pod: JSON) -> bool:
     )
 
 
+def _lately(scene: Scene, condition: meta.Condition) -> bool:
+    """Whether a detector's condition is new enough to have to do with the trouble."""
+    return condition.since is None or condition.since >= scene.onset - _LATELY
+
+
+def _runs_elsewhere(scene: Scene, victims: list[ResourceRef], node: ResourceRef) -> bool:
+    """Whether pods of the same workload are ready on other nodes."""
+    return any(
+        pods.is_ready(pod) and pods.node_name(pod) not in ("", node.name)
+        for subject in subjects(scene)
+        if any(ref in victims for ref, _ in subject.pods)
+        for _, pod in subject.pods
+    )
+
+
 def _of_node(
     scene: Scene,
     book: EvidenceBook,
@@ -95,11 +114,13 @@ def _of_node(
     )
     pressures = [meta.condition(node, kind) for kind in _PRESSURES]
     pressed = [condition for condition in pressures if condition.status == "True"]
-    if not lost and not pressed and not cut_off:
+    troubled = lost or pressed or cut_off
+    faults = [] if troubled else [c for c in problems(node) if _lately(scene, c)]
+    if not troubled and not faults:
         return []
     evidence = [cite_condition(book, ref, ready)] if lost and ready.status else []
     evidence += [cite_condition(book, ref, network)] if cut_off else []
-    evidence += [cite_condition(book, ref, condition) for condition in pressed]
+    evidence += [cite_condition(book, ref, condition) for condition in [*pressed, *faults[:2]]]
     if taints and lost:
         evidence.append(
             book.cite(
@@ -132,15 +153,20 @@ def _of_node(
                 command="kubectl get pods -A -o wide",
             ),
         )
-    category = Category.NODE_NOT_READY if lost or cut_off else Category.NODE_PRESSURE
+    category = Category.NODE_PRESSURE if pressed and not (lost or cut_off) else Category.NODE_NOT_READY
     what = (
         f"is not ready ({ready.reason or 'tainted'}{': ' + ready.message[:120] if ready.message else ''})"
         if lost
         else f"has no network ({network.reason}{': ' + network.message[:120] if network.message else ''})"
         if cut_off
         else f"is under {', '.join(condition.type for condition in pressed)}"
+        if pressed
+        else f"has a fault of its own ({faults[0].type}={faults[0].status}"
+        f"{': ' + faults[0].message[:120] if faults[0].message else ''})"
     )
     since, onset = ready.since if lost else network.since, scene.onset
+    if faults and ref != scene.target and not _runs_elsewhere(scene, victims, ref):
+        sure = sure.model_copy(update={"direct": 0.8 * sure.direct})  # no pod elsewhere shows the difference
     precedes = (
         None if since is None or not (lost or cut_off) or ref == scene.target else (since <= onset or None)
     )

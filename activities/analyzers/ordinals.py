@@ -7,7 +7,7 @@ from cortexops.domain.citing import cite_log, cite_release, cite_replicas, cite_
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, subjects, troubles
-from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.values import number, text
 from cortexops.domain.releases import release_of
 from cortexops.domain.scene import Scene
@@ -46,7 +46,7 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
         wrong = complaints.complaining(lines)
         if its == ref and wrong:
             evidence.append(cite_log(book, its, container, previous, wrong, "complains"))
-            said = f", saying “{wrong[-1][:160]}”"
+            said = f", saying “{last_words.telling(wrong)}”"
             break
     release = release_of(scene, subject)
     precedes, facts, when = None, {"pod": ref.name}, ""

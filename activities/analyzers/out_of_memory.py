@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_end, cite_event, cite_release, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, Trouble, subjects, troubles
 from cortexops.domain.kubernetes import commands, pods
-from cortexops.domain.kubernetes.values import amount, text
+from cortexops.domain.kubernetes.values import amount, objects, text, words
 from cortexops.domain.releases import Release, image_facts, release_of
+from cortexops.domain.resource import JSON
 from cortexops.domain.scene import Scene
 from cortexops.domain.words import counted
 
@@ -22,7 +26,11 @@ _EXPLAINS = (
     Category.DEPENDENCY_DOWN,
     Category.EXTERNAL_DEPENDENCY,
     Category.SERVICE_MISROUTED,
+    Category.HPA_NO_METRICS,
+    Category.JOB_FAILED,
 )
+_HEAP = re.compile(r"(?:-Xmx|--max-old-space-size[= ])(\d+)([kKmMgG]?)")
+_NEAR = timedelta(minutes=2)  # a node's word on a kill, and the kill
 _STEADY_SECONDS = 7200.0  # growing for hours before each kill is a leak rather than a limit set too low
 _LEAK_SECONDS = 1800.0  # a container that ran this long before each kill grew, it did not start too big
 
@@ -37,7 +45,43 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 killed.setdefault(trouble.state.name, []).append(trouble)
         for container, cases in killed.items():
             found += _of_container(scene, book, subject, container, cases)
+        by_node = {
+            trouble.state.name: hypothesis
+            for trouble in troubles(scene, subject)
+            if (hypothesis := _by_node(scene, book, subject, trouble)) is not None
+        }
+        found += by_node.values()
     return found
+
+
+def _by_node(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) -> Hypothesis | None:
+    """A kill by the kernel because the whole node was out of memory: the container has no limit that would
+    have stopped it before, or it has one, and the node is promised to too many."""
+    final = trouble.state.final
+    where = scene.ref("Node", "", pods.node_name(trouble.obj))
+    if final is None or final.code != pods.SIGKILL_EXIT or _out_of_memory(trouble, scene):
+        return None
+    told = [
+        event
+        for event in scene.events_about(where, "SystemOOM", "OOMKilling")
+        if final.at is None
+        or (event.first or final.at) - _NEAR <= final.at <= (event.last or final.at) + _NEAR
+    ]
+    if not told:
+        return None
+    limit = text(pods.spec_of(trouble.obj, trouble.state.name), "resources", "limits", "memory")
+    who = f"container {trouble.state.name} of {subject.ref}"
+    return Hypothesis(
+        resource=where if limit else subject.ref,
+        category=Category.NODE_PRESSURE if limit else Category.OOM_LIMIT_TOO_LOW,
+        summary=f"{where} runs out of memory, and the kernel kills {who}"
+        + (f" (limit {limit}, exit code 137)" if limit else ", which has no memory limit (exit code 137)"),
+        support=support(subject, 0.8 if limit else 0.9, steps=1 if limit else 0),
+        evidence=(cite_end(book, trouble, final), cite_event(book, told[0])),
+        explains=_EXPLAINS,
+        container=trouble.state.name,
+        facts={"container": trouble.state.name, "pod": trouble.pod.name, "node": where.name},
+    )
 
 
 def _out_of_memory(trouble: Trouble, scene: Scene) -> bool:
@@ -89,6 +133,7 @@ def _of_container(
         f"container {container} of {subject.ref} is killed for exceeding its memory limit"
         f" of {limit or 'the node'} (OOMKilled, {times}{many})"
     )
+    heap = _heap_above(spec, limit)
     release = release_of(scene, subject)
     lowered = _lowered(release, container)
     precedes = release is not None and release.precedes(scene.onset)
@@ -102,8 +147,8 @@ def _of_container(
             )
         else:
             category, why = Category.OOM_AFTER_RELEASE, f" since revision {release.revision}"
-        return [_hypothesis(subject, category, base + why, evidence, container, facts, precedes=True)]
-    first = _hypothesis(subject, Category.OOM_LIMIT_TOO_LOW, base, evidence, container, facts)
+        return [_hypothesis(subject, category, base + why + heap, evidence, container, facts, precedes=True)]
+    first = _hypothesis(subject, Category.OOM_LIMIT_TOO_LOW, base + heap, evidence, container, facts)
     lived = [end.seconds or 0.0 for case in cases for end in (case.state.ended, case.state.last) if end]
     if worst.state.restarts >= 2 and lived and min(lived) >= _LEAK_SECONDS:
         summary = f"{base}, each time after running {int(min(lived) // 60)} minutes or more: it may leak"
@@ -137,6 +182,18 @@ def _hypothesis(
         container=container,
         facts={key: value for key, value in facts.items() if value},
     )
+
+
+def _heap_above(spec: JSON, limit: str) -> str:
+    """What lets the program's heap grow to the container's limit or above; the kernel then acts first."""
+    told = [text(each, "value") for each in objects(spec, "env")]
+    told += [*words(spec, "args"), *words(spec, "command")]
+    for option in (match for each in told for match in _HEAP.finditer(each)):
+        unit = (option.group(2) or "m").upper().rstrip("B") + "i"
+        heap, most = amount({"of": f"{option.group(1)}{unit}"}, "of"), amount({"of": limit}, "of")
+        if heap is not None and most is not None and heap >= most:
+            return f"; {option.group(0)} lets its heap alone grow to that"
+    return ""
 
 
 def _lowered(release: Release | None, container: str) -> str:

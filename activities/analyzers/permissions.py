@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, support
+from cortexops.domain.citing import cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
 from cortexops.domain.kubernetes import commands, meta
 from cortexops.domain.kubernetes.denials import Denial, allows, binds, denials
 from cortexops.domain.kubernetes.values import text
+from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 
@@ -41,6 +42,22 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, denial: Denial, cite
     account = scene.ref("ServiceAccount", *denial.account)
     what = f"{denial.verb} {denial.resource}" + (f" of {denial.group}" if denial.group else "")
     where = f"in namespace {denial.where}" if denial.where else "in the whole cluster"
+    release = release_of(scene, subject)
+    if release is not None and release.precedes(scene.onset):
+        before = text(release.before, "spec", "serviceAccountName") or "default"
+        after = text(release.after, "spec", "serviceAccountName") or "default"
+        if before != after == account.name and account.namespace == subject.ref.namespace:
+            return Hypothesis(
+                resource=subject.ref,
+                category=Category.RBAC_DENIED,
+                summary=f"{account} may not {what} {where} (RBAC, forbidden): since revision {release.revision}"
+                f" {subject.ref} runs as {after}, before as {before}",
+                support=support(subject, 0.97, precedes=True),
+                evidence=(cited, cite_release(book, subject, release)),
+                explains=_EXPLAINS,
+                facts={"verb": denial.verb, "resource": denial.resource, "account": account.name}
+                | release.facts(),
+            )
     culprit, why = _culprit(scene, denial, account)
     evidence = [cited]
     live = scene.get(culprit)

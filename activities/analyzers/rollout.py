@@ -16,10 +16,21 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, subjects
 from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes.nodes import being_set_up
 from cortexops.domain.kubernetes.values import dig, number
-from cortexops.domain.releases import Release, release_of, runs
+from cortexops.domain.releases import Release, changed, release_of, runs
 from cortexops.domain.scene import Scene
 from cortexops.domain.words import counted
+
+_SET_UP_BY = (
+    "volumes",
+    "serviceAccount",
+    "runtimeClass",
+    "hostNetwork",
+    "hostPort",
+    "nodeSelector",
+    "affinity",
+)
 
 
 @analyzer("rollout")
@@ -74,6 +85,8 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     none = not any(pods.is_ready(pod) for pod in new)
     said = _own_words(scene, book, subject, release, evidence) if none else ""
     direct = 0.8 if overdue or (old_ready and none) else (0.75 if said else 0.55) if none else 0.5
+    if unready and all(being_set_up(pod) for pod in unready) and not changed(release, *_SET_UP_BY):
+        direct = min(direct, 0.4)  # their node does not set them up, and the release changed nothing of that
     return Hypothesis(
         resource=subject.ref,
         category=Category.BAD_ROLLOUT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, cite_write, support
+from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis, confidence
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import (
@@ -20,8 +20,9 @@ from cortexops.domain.findings import (
     service_ready,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, hosts, meta, pods, selectors
+from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods, selectors
 from cortexops.domain.kubernetes.values import number, objects, text, texts
+from cortexops.domain.releases import Release, release_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -136,6 +137,16 @@ def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef)
         f"{ref}, which {caller.ref} calls, does not exist",
         command=commands.show(ref),
     )
+    release = release_of(scene, caller)
+    if release is not None and release.precedes(scene.onset) and _brought(release, ref.name):
+        return Hypothesis(
+            resource=caller.ref,
+            category=Category.BAD_ROLLOUT,
+            summary=f"{caller.ref} calls {ref}, which does not exist, since revision {release.revision} names it",
+            support=support(caller, 0.95, precedes=True),
+            evidence=(cited, cite_release(book, caller, release)),
+            facts=release.facts() | {"service": ref.name},
+        )
     return Hypothesis(
         resource=ref,
         category=Category.SERVICE_MISROUTED,
@@ -144,6 +155,12 @@ def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef)
         evidence=(cited,),
         facts={"service": ref.name, "absent": "true"},
     )
+
+
+def _brought(release: Release, name: str) -> bool:
+    """Whether the release wrote a name into the template that was not there before."""
+    after = any(complaints.names(line.after or "", name) for line in release.lines)
+    return after and not any(complaints.names(line.before or "", name) for line in release.lines)
 
 
 def _about(scene: Scene, ref: ResourceRef, subject: Subject) -> bool:

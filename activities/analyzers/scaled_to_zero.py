@@ -19,6 +19,8 @@ _EXPLAINS = (
     Category.LIVENESS_PROBE,
     Category.BAD_ROLLOUT,
     Category.SERVICE_MISROUTED,
+    Category.HPA_NO_METRICS,
+    Category.JOB_FAILED,
 )
 
 

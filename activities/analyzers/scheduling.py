@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
@@ -11,6 +10,7 @@ from cortexops.domain.citing import (
     cite_event,
     cite_release,
     cite_replicas,
+    cite_write,
     events_of,
     support,
 )
@@ -18,7 +18,7 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, subjects
 from cortexops.domain.kubernetes import commands, meta, pods
-from cortexops.domain.kubernetes.refusals import Refuser, refusal
+from cortexops.domain.kubernetes.refusals import Refuser, quota_of, refusal, undeclared
 from cortexops.domain.kubernetes.values import dig, latest, moment, objects, text, texts
 from cortexops.domain.releases import changed, release_of
 from cortexops.domain.resource import JSON, ResourceRef
@@ -32,7 +32,7 @@ _EXPLAINS = (
     Category.STUCK_POD,
     Category.SERVICE_MISROUTED,
 )
-_QUOTA = re.compile(r"exceeded quota: ([^,\s]+)")
+_LATELY = timedelta(hours=24)
 _PLACEMENT = (
     "resources",
     "nodeSelector",
@@ -87,7 +87,15 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
         )
     precedes = None
     release = release_of(scene, subject)
-    if release is not None and release.precedes(scene.onset) and changed(release, *_PLACEMENT):
+    moved = release is not None and release.precedes(scene.onset) and changed(release, *_PLACEMENT)
+    tainted = _tainted(scene, message) if cordoned is None and not moved else None
+    if tainted is not None:
+        resource, taint, write = tainted
+        steps, category, precedes = 1, Category.NODE_UNSCHEDULABLE, True
+        facts |= {"node": resource.name, "taint": taint}
+        says = f"{resource} carries the taint {taint}"
+        evidence.append(cite_write(book, resource, says, write, unknown=EvidenceKind.STATUS))
+    if release is not None and moved:
         precedes = True
         facts |= release.facts()
         evidence.append(cite_release(book, subject, release))
@@ -96,14 +104,36 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
             resource=resource,
             category=category,
             summary=f"{counted(len(pending), 'pod')} of {subject.ref} cannot be scheduled:"
-            f" {message[:200] or 'no node fits'}"
-            + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else ""),
+            f" {message[:200].rstrip('. ') or 'no node fits'}"
+            + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else "")
+            + (f"; {resource} was tainted {facts['taint']} shortly before" if "taint" in facts else ""),
             support=support(subject, 1.0, precedes=precedes, steps=steps),
             evidence=tuple(evidence),
             explains=_EXPLAINS,
             facts=facts,
         )
     ]
+
+
+def _tainted(scene: Scene, message: str) -> tuple[ResourceRef, str, meta.Write | None] | None:
+    """The node that somebody tainted shortly before, where the scheduler names that taint: the last one.
+
+    Taints of Kubernetes' own follow conditions of the node, which are told of elsewhere.
+    """
+    found: list[tuple[datetime, ResourceRef, str, meta.Write | None]] = []
+    for ref, node in scene.of_kind("Node"):
+        write = meta.writes(node, "spec", "taints")
+        for taint in objects(node, "spec", "taints"):
+            key, value = text(taint, "key"), text(taint, "value")
+            at = moment(taint, "timeAdded") or (write.at if write else None)
+            named = f"untolerated taint {{{key}: {value}}}" in message
+            own = "kubernetes.io/" in key
+            if named and not own and at is not None and scene.onset - _LATELY <= at <= scene.onset:
+                found.append((at, ref, f"{key}{'=' if value else ''}{value}:{text(taint, 'effect')}", write))
+    if not found:
+        return None
+    last = max(found, key=lambda item: (item[0], item[1].name))
+    return last[1:]
 
 
 def _cordoned(scene: Scene, pod: JSON) -> tuple[ResourceRef, meta.Write | None] | None:
@@ -126,6 +156,14 @@ def _cordoned(scene: Scene, pod: JSON) -> tuple[ResourceRef, meta.Write | None] 
     return ref, write
 
 
+def _new_quota(scene: Scene, quota: ResourceRef) -> bool | None:
+    """True where the quota was made or changed before the trouble, and not long before."""
+    live = scene.get(quota) or {}
+    write = meta.writes(live, "spec", "hard")
+    at = (write.at if write else None) or meta.created(live)
+    return True if at is not None and scene.onset - _LATELY <= at <= scene.onset else None
+
+
 def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
     """The controller may not create the pods: quota, limit range, an admission webhook."""
     wanted, ready = pods.wanted_replicas(subject.obj), pods.ready_replicas(subject.obj)
@@ -137,10 +175,10 @@ def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     evidence = [cite_condition(book, subject.ref, failure)] if failure.status == "True" else []
     evidence += [cite_event(book, event) for event in events[:1]]
     evidence.append(cite_replicas(book, subject, ready, wanted))
-    match = _QUOTA.search(message)
-    if match is None and refusal(message).by is not Refuser.OTHER:
+    refusing = quota_of(message)
+    if not refusing and refusal(message).by is not Refuser.OTHER:
         return []  # who refuses is known, and not a matter of room
-    if match is None:
+    if not refusing:
         return [
             Hypothesis(
                 resource=subject.ref,
@@ -151,7 +189,27 @@ def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
                 explains=_EXPLAINS,
             )
         ]
-    quota = scene.ref("ResourceQuota", subject.ref.namespace, match.group(1))
+    quota = scene.ref("ResourceQuota", subject.ref.namespace, refusing)
+    demanded = undeclared(message)
+    if demanded:
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG, quota, f"{quota} demands that pods declare what it counts",
+                command=commands.show(quota),
+            )
+        )  # fmt: skip
+        return [
+            Hypothesis(
+                resource=quota,
+                category=Category.QUOTA_EXCEEDED,
+                summary=f"{quota} refuses pods that do not declare {demanded[:160]}: {subject.ref} has {ready} of"
+                f" {wanted} pods",
+                support=support(subject, 1.0, precedes=_new_quota(scene, quota), steps=1),
+                evidence=tuple(evidence),
+                explains=(*_EXPLAINS, Category.SCHEDULING),
+                facts={"quota": quota.name, "undeclared": demanded[:160]},
+            )
+        ]
     evidence.append(
         book.cite(
             EvidenceKind.STATUS,

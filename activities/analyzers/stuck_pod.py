@@ -10,12 +10,12 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, seen_until, subjects
 from cortexops.domain.kubernetes import commands, meta
+from cortexops.domain.kubernetes.nodes import SETUP_EVENTS
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 
 _PATIENCE = timedelta(minutes=5)
-_SETUP = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedMapVolume", "NetworkNotReady")
 _EXPLAINS = (Category.BAD_ROLLOUT, Category.READINESS_PROBE, Category.DEPENDENCY_DOWN)
 
 
@@ -42,7 +42,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 )
                 found.append(_hypothesis(ref, f"{ref} hangs in deletion: {why}", 0.8, [evidence], subject))
             elif due is None and _setting_up(pod):
-                events = scene.events_about(ref, *_SETUP)
+                events = scene.events_about(ref, *SETUP_EVENTS)
                 if events:
                     evidence = cite_event(book, events[0])
                     summary = f"{ref} cannot be set up: {events[0].message[:200]}"

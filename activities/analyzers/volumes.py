@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_event, cite_log, events_of, support
+from cortexops.domain.citing import (
+    cite_condition,
+    cite_event,
+    cite_log,
+    cite_replicas,
+    events_of,
+    support,
+)
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
 from cortexops.domain.kubernetes import commands, complaints, meta, pods, selectors
 from cortexops.domain.kubernetes.references import claims
+from cortexops.domain.kubernetes.storage import provides, provisioner_of
 from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -90,6 +98,9 @@ def _claim_hypothesis(
     )
     events = scene.events_about(claim, *_CLAIM_EVENTS)
     evidence += [cite_event(book, event) for event in events[:1]]
+    provisioner = _down(scene, live or {})
+    if provisioner is not None:
+        return _not_provisioned(scene, book, subject, claim, provisioner, evidence)
     why = f": {events[0].message[:160]}" if events else ""
     wanted = text(live or {}, "spec", "storageClassName")
     known = {ref.name for ref, _ in scene.of_kind("StorageClass")}
@@ -112,6 +123,41 @@ def _claim_hypothesis(
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         facts=facts,
+    )
+
+
+def _down(scene: Scene, claim: JSON) -> Subject | None:
+    """The workload that makes volumes for the claim, where none of its pods is ready."""
+    driver = provisioner_of(claim)
+    for kind in ("Deployment", "StatefulSet") if driver else ():
+        for ref, live in scene.of_kind(kind):
+            if provides(live, driver) and not pods.ready_replicas(live):
+                return Subject(ref, live, tuple(scene.pods_of(ref)))
+    return None
+
+
+def _not_provisioned(
+    scene: Scene, book: EvidenceBook, subject: Subject, claim: ResourceRef, provisioner: Subject,
+    evidence: list[str],
+) -> Hypothesis:  # fmt: skip
+    wanted = pods.wanted_replicas(provisioner.obj)
+    evidence.append(cite_replicas(book, provisioner, 0, wanted))
+    said = ""
+    for pod, container, previous, lines in log_lines(scene, provisioner):
+        wrong = complaints.complaining(lines) or list(lines[-1:])
+        evidence.append(cite_log(book, pod, container, previous, wrong, "says"))
+        said = f", saying “{wrong[-1][:160]}”"
+        break
+    why = "is scaled to 0" if not wanted else f"has no ready pod{said}"
+    return Hypothesis(
+        resource=provisioner.ref,
+        category=Category.DEPENDENCY_DOWN if wanted else Category.SCALED_TO_ZERO,
+        summary=f"{provisioner.ref}, which makes the volumes of {claim}, {why}: pods of {subject.ref} wait for"
+        " the volume",
+        support=support(subject, 1.0, steps=2),
+        evidence=tuple(evidence),
+        explains=(*_EXPLAINS, Category.VOLUME_UNBOUND),
+        facts={"claim": claim.name},
     )
 
 
@@ -196,6 +242,19 @@ def _attached_elsewhere(scene: Scene, book: EvidenceBook, subject: Subject) -> H
             live = scene.get(claim)
             if live is not None and text(live, "spec", "volumeName") not in ("", match.group(1)):
                 continue
+            lost = _lost_holder(scene, subject, event.about, name)
+            if lost is not None:
+                holder, node, ready = lost
+                return Hypothesis(
+                    resource=node,
+                    category=Category.NODE_NOT_READY,
+                    summary=f"{node} is not ready ({ready.reason or 'lost'}) and still holds {claim}, which {holder}"
+                    f" on it mounts: {event.about} cannot start elsewhere (Multi-Attach error)",
+                    support=support(subject, 1.0, steps=2),
+                    evidence=(cite_event(book, event), cite_condition(book, node, ready)),
+                    explains=(*_EXPLAINS, Category.VOLUME_MULTI_ATTACH),
+                    facts={"node": node.name, "claim": name},
+                )
             return Hypothesis(
                 resource=claim,
                 category=Category.VOLUME_MULTI_ATTACH,
@@ -206,6 +265,20 @@ def _attached_elsewhere(scene: Scene, book: EvidenceBook, subject: Subject) -> H
                 explains=_EXPLAINS,
                 facts={"claim": name, "pod": event.about.name},
             )
+    return None
+
+
+def _lost_holder(
+    scene: Scene, subject: Subject, waiting: ResourceRef, claim: str
+) -> tuple[ResourceRef, ResourceRef, meta.Condition] | None:
+    """(pod, node, its Ready condition): another pod with the claim, on a node that nothing is heard of."""
+    for ref, pod in subject.pods:
+        if ref == waiting or claim not in claims(mapping(pod, "spec")):
+            continue
+        node = scene.ref("Node", "", pods.node_name(pod) or "-")
+        ready = meta.condition(scene.get(node) or {}, "Ready")
+        if ready.status in ("Unknown", "False"):
+            return ref, node, ready
     return None
 
 

@@ -29,8 +29,6 @@ from cortexops.domain.topology import Relation
 
 _DEEPEST = 3  # calls
 _READ_CLOSELY = 3  # callees in trouble whose pods and logs are read
-_METRICS = ("kube-system", "metrics-server")
-_NO_METRICS = ("FailedGetResourceMetric", "FailedComputeMetricsReplicas")
 _CALLEES = 12
 _WORKLOADS = ("Deployment", "StatefulSet")
 
@@ -115,9 +113,13 @@ async def _cluster_services(
     if caller in gathering.roots:
         wanted += [found.service for found in gathering.refusals() if found.service is not None]
         for _, scaler in gathering.of_kind("HorizontalPodAutoscaler"):
-            active = hpa.condition(scaler, "ScalingActive")
-            if active.status == "False" and active.reason in _NO_METRICS and "metrics API" in active.message:
-                wanted.append(_METRICS)
+            group = hpa.unanswered_group(scaler)
+            registered = await gathering.listing("APIService", optional=True) if group else []
+            for item in registered:
+                if text(item, "spec", "group") == group:
+                    gathering.keep("APIService", item)
+            serving = hpa.metrics_service(group, registered)
+            wanted += [serving] if serving is not None else []
     for namespace, name in dict.fromkeys(wanted):
         named.insert(0, f"{name}.{namespace}.svc")
         complained.setdefault(gathering.ref("Service", namespace, name))

@@ -8,6 +8,7 @@ from activities.collectors import collector
 from activities.collectors.events import about
 from activities.gathering import Gathering
 from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.resource import JSON
 from cortexops.domain.topology import Relation
 
@@ -34,7 +35,19 @@ async def collect(gathering: Gathering) -> None:
     await asyncio.gather(*(gathering.get("Node", "", name) for name in missing[:_BY_NAME]))
     ill = [gathering.ref("Node", "", name) for name in names]
     ill = [ref for ref in ill if _is_ill(gathering.find(ref))]
-    await about(gathering, ill[:1], _NODE_EVENTS)
+    killed = [gathering.ref("Node", "", pods.node_name(pod)) for pod in _killed(gathering)]
+    await about(gathering, list(dict.fromkeys([*ill[:1], *killed[:1]])), _NODE_EVENTS)
+
+
+def _killed(gathering: Gathering) -> list[JSON]:
+    """Pods of the target whose container was killed, nobody says by whom: their node may tell."""
+    found = [pod for root in gathering.roots for _, pod in gathering.pods_of(root) if pods.node_name(pod)]
+    return [pod for pod in found if any(_ended_by_force(state) for state in pods.container_states(pod))]
+
+
+def _ended_by_force(state: pods.ContainerState) -> bool:
+    final = state.final
+    return final is not None and final.code == pods.SIGKILL_EXIT and not final.out_of_memory
 
 
 def _is_ill(node: JSON | None) -> bool:
@@ -43,4 +56,4 @@ def _is_ill(node: JSON | None) -> bool:
     if meta.condition(node, "Ready").status not in ("True", ""):
         return True
     pressures = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
-    return any(meta.condition(node, kind).status == "True" for kind in pressures)
+    return bool(problems(node)) or any(meta.condition(node, kind).status == "True" for kind in pressures)

@@ -6,14 +6,17 @@ import asyncio
 
 from activities.collectors import collector
 from activities.gathering import Gathering
+from activities.workload_reading import read_logs, read_pods
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.references import claims
+from cortexops.domain.kubernetes.storage import provides, provisioner_of
 from cortexops.domain.kubernetes.values import mapping, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.topology import Relation
 
 _MOST = 20
 _VOLUMES = 2
+_PROVISIONERS = ("Deployment", "StatefulSet")
 
 
 @collector("storage", wave=2)
@@ -51,10 +54,30 @@ async def read_claims(gathering: Gathering, root: ResourceRef, *, healthy: bool 
     if unbound:
         for item in await gathering.listing("StorageClass"):
             gathering.keep("StorageClass", item)
+        await _provisioners(gathering, root, list(wanted))
     if any(_conflicts(pod) for _, pod in gathering.pods_of(root)):
         await asyncio.gather(
             *(gathering.get("PersistentVolume", "", name) for name in volumes[:_VOLUMES] if name)
         )
+
+
+async def _provisioners(gathering: Gathering, root: ResourceRef, names: list[str]) -> None:
+    """The workloads that make volumes for these claims, where they do not run."""
+    drivers = {
+        driver
+        for name in names
+        if (claim := gathering.find(gathering.ref("PersistentVolumeClaim", root.namespace, name)))
+        if text(claim, "status", "phase") != "Bound" and (driver := provisioner_of(claim))
+    }
+    if not drivers:
+        return
+    lists = await asyncio.gather(*(gathering.listing(kind) for kind in _PROVISIONERS))
+    for kind, items in zip(_PROVISIONERS, lists, strict=True):
+        for item in items:
+            if any(provides(item, driver) for driver in drivers) and not pods.ready_replicas(item):
+                ref = meta.ref_of(gathering.target.cluster, kind, gathering.keep(kind, item))
+                await read_pods(gathering, ref)
+                await read_logs(gathering, ref, most=1)
 
 
 def _conflicts(pod: JSON) -> bool:

@@ -10,7 +10,7 @@ from activities.actions import ACTIONS
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.resource import KINDS
 
-_UNREAD = frozenset({"Lease", "ControllerRevision", "Secret"})
+_UNREAD = frozenset({"Secret"})
 _LOGS = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
 _SECRETS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
 

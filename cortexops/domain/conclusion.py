@@ -20,6 +20,9 @@ from cortexops.domain.findings import (
     troubles,
 )
 from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes.control_plane import is_unobserved
+from cortexops.domain.kubernetes.nodes import problems
+from cortexops.domain.kubernetes.quotas import used_up
 from cortexops.domain.kubernetes.values import text
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -56,8 +59,8 @@ def is_healthy(scene: Scene) -> bool:
     """Everything that the target needs was seen, and is well. What was not seen is not called healthy."""
     if scene.target.kind == "Node":
         node = scene.get(scene.target) or {}
-        return meta.condition(node, "Ready").status == "True" and not any(
-            meta.condition(node, kind).status == "True" for kind in _PRESSURES
+        return meta.condition(node, "Ready").status == "True" and not (
+            problems(node) or any(meta.condition(node, kind).status == "True" for kind in _PRESSURES)
         )
     own = own_subjects(scene)
     unseen = any(
@@ -66,10 +69,14 @@ def is_healthy(scene: Scene) -> bool:
         and not gap.what.startswith("get pods/log")
         for gap in scene.gaps
     )
-    if unseen or any(not s.obj or is_troubled(scene, s) for s in own):
+    if unseen or any(not s.obj or is_troubled(scene, s) or is_unobserved(s.obj) for s in own):
         return False
     if scene.target.kind == "PersistentVolumeClaim" and not own:
         return text(scene.get(scene.target) or {}, "status", "phase") == "Bound"
+    if scene.target.kind == "ResourceQuota":
+        return not used_up(scene.get(scene.target) or {})
+    if scene.target.kind == "Certificate":
+        return meta.condition(scene.get(scene.target) or {}, "Ready").status == "True"
     return bool(own) and not _complains(scene, own)
 
 
@@ -93,6 +100,8 @@ def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
             wrong = {
                 *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.about_credentials(tail)
             }  # fmt: skip
+            if asked and not previous and complaints.answers_with_errors(tail):
+                return True
             if late and not previous and complaints.slow_answers(tail):
                 return True
             if not previous and (len(wrong) * 2 > len(tail) or (asked and wrong)):

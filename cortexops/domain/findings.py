@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods
 from cortexops.domain.kubernetes.refusals import refusal
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
+from cortexops.domain.recovered import runs_again
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import SignalType
@@ -16,6 +17,7 @@ from cortexops.domain.topology import Relation
 
 WORKLOADS = (
     "Deployment",
+    "Rollout",
     "StatefulSet",
     "DaemonSet",
     "Job",
@@ -33,7 +35,6 @@ _AGAIN_AND_AGAIN = 3  # restarts
 _DEEPEST = 3  # calls followed upstream
 DNS = ("kube-system", "kube-dns")
 """(namespace, name) of the Service that resolves names for the cluster."""
-_METRICS = ("kube-system", "metrics-server")
 _BY_ITS_WORDS = 0.95  # the callee looks well, and says that it is not
 _LAST_LINES = 30
 _WITHOUT_LOGS = 0.85  # how much of the blame stays when the caller's logs could not be read
@@ -171,9 +172,22 @@ def own_subjects(scene: Scene) -> list[Subject]:
 
 
 def log_lines(scene: Scene, subject: Subject) -> list[tuple[ResourceRef, str, bool, tuple[str, ...]]]:
-    """(pod, container, previous, lines) of all logs of the subject's pods, the runs that died first."""
-    own = {ref for ref, _ in subject.pods}
-    found = [(log.pod, log.container, log.previous, log.lines) for log in scene.logs if log.pod in own]
+    """(pod, container, previous, lines) of all logs of the subject's pods, the runs that died first.
+
+    What a run said that has long been followed by a good one is history, and left out.
+    """
+    own = dict(subject.pods)
+    past = {
+        (ref, state.name)
+        for ref in {log.pod for log in scene.logs if log.previous} & set(own)
+        for state in pods.container_states(own[ref])
+        if runs_again(scene, ref, state, alerted_at(scene))
+    }
+    found = [
+        (log.pod, log.container, log.previous, log.lines)
+        for log in scene.logs
+        if log.pod in own and not (log.previous and (log.pod, log.container) in past)
+    ]
     return sorted(found, key=lambda item: (not item[2], item[0].name, item[1]))
 
 
@@ -272,9 +286,11 @@ def cluster_services(scene: Scene, subject: Subject) -> dict[ResourceRef, str]:
         if its.service is not None:
             found.setdefault(scene.ref("Service", *its.service), message)
     for ref in scene.topology.into(subject.ref, Relation.SCALES):
-        active = hpa.condition(scene.get(ref) or {}, "ScalingActive")
-        if active.status == "False" and "metrics API" in active.message:
-            found.setdefault(scene.ref("Service", *_METRICS), active.message)
+        scaler = scene.get(ref) or {}
+        group = hpa.unanswered_group(scaler)
+        serving = hpa.metrics_service(group, (obj for _, obj in scene.of_kind("APIService")))
+        if serving is not None:
+            found.setdefault(scene.ref("Service", *serving), hpa.condition(scaler, "ScalingActive").message)
     return found
 
 
@@ -285,7 +301,7 @@ def _with_sets(scene: Scene, subject: Subject) -> list[ResourceRef]:
 def _misbehaves(scene: Scene, ref: ResourceRef) -> bool:
     """Whether a workload whose pods may be ready says that it fails."""
     for _, _, _, lines in log_lines(scene, _subject(scene, ref, 0, 1.0)):
-        tail = lines[-_LAST_LINES:]
+        tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
         wrong = (
             complaints.own_fault,
             complaints.unreachable,
@@ -309,7 +325,7 @@ def is_troubled(scene: Scene, subject: Subject) -> bool:
         return True
     if subject.ref.kind == "Job" and meta.condition(subject.obj, "Failed").status == "True":
         return True
-    if not subject.obj or subject.ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
+    if not subject.obj or subject.ref.kind not in ("Deployment", "Rollout", "StatefulSet", "DaemonSet"):
         return False
     return pods.ready_replicas(subject.obj) < pods.wanted_replicas(subject.obj)
 
@@ -338,6 +354,8 @@ def troubles(scene: Scene, subject: Subject) -> Iterator[Trouble]:
         for state in pods.container_states(pod):
             recovered = state.ready and state.running_since is not None and state.ended is None
             if recovered and not asked and (scene.clocks_apart or state.restarts < _AGAIN_AND_AGAIN):
+                continue
+            if recovered and runs_again(scene, ref, state, alerted_at(scene)):
                 continue
             if _fails(state, since):
                 yield Trouble(subject, ref, pod, state)

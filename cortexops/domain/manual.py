@@ -49,6 +49,8 @@ def by_hand(diagnosis: Diagnosis, workload: ResourceRef | None) -> list[ManualSt
                 caveats=("Ask who scaled it down, and why, before scaling it up.",),
             )
         ]
+    if cause.resource.kind == "Rollout" and cause.facts.get("previous_revision"):
+        return [_with_evidence(diagnosis, _undo_rollout(cause), cause)]
     if cause.facts.get("previous_image") and cause.container:
         pair = f"{cause.container}={cause.facts['previous_image']}"
         return [
@@ -62,7 +64,8 @@ def by_hand(diagnosis: Diagnosis, workload: ResourceRef | None) -> list[ManualSt
             )
         ]
     revision = cause.facts.get("previous_revision", "")
-    if revision and cause.category not in _STEPS and cause.resource.kind in _RESTARTABLE:
+    undoes = cause.category not in _STEPS or cause.category is Category.RBAC_DENIED
+    if revision and undoes and cause.resource.kind in _RESTARTABLE:
         back = f"kubectl {_in(cause.resource)}rollout undo {_what(cause.resource)} --to-revision={quote(revision)}"
         step = _step(
             "roll_back", cause.resource, back, to_revision=revision,
@@ -71,6 +74,17 @@ def by_hand(diagnosis: Diagnosis, workload: ResourceRef | None) -> list[ManualSt
         return [_with_evidence(diagnosis, step, cause)]
     make = _STEPS.get(cause.category)
     return [_with_evidence(diagnosis, make(cause, workload) if make else None, cause)]
+
+
+def _undo_rollout(cause: Hypothesis) -> ManualStep:
+    """An Argo Rollout goes back with a plug-in of its own: what kubectl has for Deployments does not know it."""
+    ref, revision = cause.resource, cause.facts["previous_revision"]
+    return _step(
+        "roll_back", ref, f"kubectl argo rollouts {_in(ref)}abort {quote(ref.name)}",
+        f"kubectl argo rollouts {_in(ref)}undo {quote(ref.name)} --to-revision={quote(revision)}",
+        caveat="Needs kubectl's plug-in for Argo Rollouts. What the present revision brought is gone then.",
+        to_revision=revision,
+    )  # fmt: skip
 
 
 def _with_evidence(diagnosis: Diagnosis, step: ManualStep | None, cause: Hypothesis) -> ManualStep:
@@ -111,6 +125,12 @@ def _doubled(quantity: str) -> str:
 
 
 def _uncordon(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+    if taint := cause.facts.get("taint"):
+        return _step(
+            "untaint_node", cause.resource,
+            f"kubectl taint nodes {quote(cause.resource.name)} {quote(taint)}-", taint=taint, risk=Risk.LOW,
+            caveat="Ask who tainted it, and why; else let the pods tolerate the taint.",
+        )  # fmt: skip
     return _step(
         "uncordon_node", cause.resource, f"kubectl uncordon {quote(cause.resource.name)}", risk=Risk.LOW,
         caveat="Ask who cordoned it: it may be about to be replaced.",
@@ -138,6 +158,13 @@ def _recreate(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
 
 def _renew(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
     ref = cause.resource
+    if cause.facts.get("issued"):
+        space, name = quote(ref.namespace), quote(ref.name)
+        return _step(
+            "renew_certificate", ref, f"kubectl -n {space} describe certificate {name}",
+            f"kubectl -n {space} get certificaterequests,orders,challenges", f"cmctl renew -n {space} {name}",
+            caveat="Mend first what the issuer complains about: it would fail in the same way again.",
+        )  # fmt: skip
     create = f"kubectl {_in(ref)}create secret tls {quote(ref.name)} --cert=FILE --key=FILE"
     return _step(
         "renew_certificate", ref, f"{create} --dry-run=client -o yaml | kubectl apply -f -",
@@ -217,13 +244,26 @@ def _run_again(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
     return _step("run_job_again", ref, again, caveat="Mend what it failed on first.")
 
 
-def _change(cause: Hypothesis, _: ResourceRef | None) -> ManualStep:
+def _change(cause: Hypothesis, workload: ResourceRef | None) -> ManualStep:
     """Back to what it was: the history says who changed what, a person edits it."""
     if cause.facts.get("absent"):
         ref = cause.resource
         return _step(
             "create_object", ref, f"kubectl {_in(ref)}get {ref.kind.lower()}",
             caveat=f"{ref} does not exist: create it again, or change who asks for it.",
+        )  # fmt: skip
+    if cause.facts.get("undeclared") and workload is not None:
+        return _step(
+            "declare_resources", workload, _edit(workload),
+            f"kubectl {_in(workload)}get limitrange",
+            caveat=f"Each container has to declare {cause.facts['undeclared']}, or a LimitRange of the namespace"
+            f" has to give it as a default; else change {cause.resource}.",
+        )  # fmt: skip
+    if cause.facts.get("other_budget"):
+        ref, other = cause.resource, quote(cause.facts["other_budget"])
+        return _step(
+            "change_object", ref, _edit(ref), f"kubectl {_in(ref)}get poddisruptionbudget {other} -o yaml",
+            caveat="One budget a pod: narrow the selector of one of the two, or delete it.",
         )  # fmt: skip
     return _step(
         "change_object", cause.resource, commands.history(cause.resource), _edit(cause.resource),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
 
 _NOISE = ("pod-template-hash", "kubectl.kubernetes.io/restartedAt", "controller-revision-hash", "$patch")
+_MARKER = re.compile(r"(?i)(checksum|config-?hash|secret-?hash|restarted-?at|rollme|last-reloaded-from)")
+"""Annotations that only make pods start anew when configuration changed; the program is the same."""
+_RELOADED = "STAKATER_"  # variables by which Reloader does the same
 _BLAMED_FOR = timedelta(hours=24)
 """A release older than this before the onset is not what suddenly broke a workload that ran well since."""
 _SLACK = timedelta(seconds=60)  # clocks, and alerts that name the minute
@@ -61,12 +65,17 @@ def _plain(template: JSON) -> JSON:
     plain.pop("$patch", None)
     for part in ("labels", "annotations"):
         there = mapping(plain, "metadata", part)
-        for key in _NOISE:
-            there.pop(key, None)
+        for key in [key for key in there if key in _NOISE or _MARKER.search(key)]:
+            there.pop(key)
         if isinstance(plain.get("metadata"), dict) and not there:
             plain["metadata"].pop(part, None)
     if isinstance(plain.get("metadata"), dict):
         plain["metadata"].pop("creationTimestamp", None)
+    for container in pods.containers(mapping(plain, "spec")):
+        if isinstance(container.get("env"), list):
+            container["env"] = [
+                entry for entry in container["env"] if not text(entry, "name").startswith(_RELOADED)
+            ]
     return plain
 
 
@@ -76,7 +85,7 @@ def _compare(before: JSON, after: JSON) -> tuple[DiffLine, ...]:
 
 def release_of(scene: Scene, subject: Subject) -> Release | None:
     """The newest change of the pod template; None when there is no earlier revision that differs."""
-    if subject.ref.kind == "Deployment":
+    if subject.ref.kind in ("Deployment", "Rollout"):
         return _of_deployment(scene, subject)
     if subject.ref.kind in ("StatefulSet", "DaemonSet"):
         return _of_revisions(scene, subject)
@@ -93,7 +102,7 @@ def _of_deployment(scene: Scene, subject: Subject) -> Release | None:
         before = mapping(replica_set, "spec", "template")
         lines = _compare(before, after)
         if lines and before:
-            label = meta.labels(newest).get("pod-template-hash", "")
+            label = pods.template_hash(meta.labels(newest))
             at = _rolled_out(scene, subject, newest)
             return Release(str(revision), str(earlier), at, ref, label, lines, before, after)
     return None
@@ -134,7 +143,7 @@ def _of_revisions(scene: Scene, subject: Subject) -> Release | None:
 def runs(release: Release, pod: JSON) -> bool:
     """Whether the pod is of the present revision."""
     labels = meta.labels(pod)
-    known = labels.get("pod-template-hash") or labels.get("controller-revision-hash")
+    known = pods.template_hash(labels) or labels.get("controller-revision-hash")
     owner = meta.owner(pod)
     return known == release.hash or (owner is not None and owner[1] == release.ref.name)
 

@@ -14,7 +14,6 @@ from pydantic import Field
 from cortexops.domain.earlier import EarlierValue
 from cortexops.domain.evidence import Gap
 from cortexops.domain.kubernetes import meta, pods
-from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, Frozen, ResourceRef
 from cortexops.domain.signal import Signal, SignalStatus
 from cortexops.domain.topology import Relation, Topology
@@ -150,6 +149,5 @@ class Scene(Frozen):
             replica_set = self.get(ref)
             if ref.kind != "ReplicaSet" or replica_set is None:
                 continue
-            revision = number(replica_set, "metadata", "annotations", "deployment.kubernetes.io/revision")
-            found.append((revision, ref, replica_set))
+            found.append((meta.revision(replica_set), ref, replica_set))
         return sorted(found, key=lambda item: (-item[0], item[1].name))

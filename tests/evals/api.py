@@ -47,9 +47,14 @@ _SERVED: tuple[tuple[str, str, str, bool], ...] = (
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", False),
     ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", False),
     ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", False),
+    ("apiregistration.k8s.io/v1", "APIService", "apiservices", False),
     ("coordination.k8s.io/v1", "Lease", "leases", True),
     ("metrics.k8s.io/v1beta1", "PodMetrics", "pods", True),
+    ("cert-manager.io/v1", "Certificate", "certificates", True),
+    ("argoproj.io/v1alpha1", "Rollout", "rollouts", True),
 )  # fmt: skip
+_OPTIONAL = ("gateway.networking.k8s.io/", "cert-manager.io/", "argoproj.io/")
+"""Groups that only some clusters have: served where an object of them is there."""
 _TERM = re.compile(
     r"\s*(?:(!?)([\w./-]+)|([\w./-]+)\s*(==|=|!=)\s*([\w./-]*)|([\w./-]+)\s+(in|notin)\s+\(([^)]*)\))\s*$"
 )
@@ -164,7 +169,7 @@ class Api:
             kind
             for kind in _SERVED
             if kind[0] not in self._without
-            and (not kind[0].startswith("gateway.") or kind[1] in self._by_kind)
+            and (not kind[0].startswith(_OPTIONAL) or kind[1] in self._by_kind)
         ]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -29,8 +29,8 @@ class Incident(NamedTuple):
     server: JSON
 
 
-class _Loader(yaml.SafeLoader):
-    pass
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """In C where PyYAML has it: thousands of pages are read."""
 
 
 _Loader.add_constructor("!ago", lambda loader, node: ago(str(node.value)))

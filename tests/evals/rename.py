@@ -13,7 +13,21 @@ from tests.evals.expand import Incident
 from tests.evals.shapes import NOW
 
 _KEPT = frozenset(
-    {"default", "kube-system", "coredns", "kube-dns", "metrics-server", "standard", "kubernetes"}
+    {
+        "default",
+        "kube-system",
+        "coredns",
+        "kube-dns",
+        "metrics-server",
+        "standard",
+        "kubernetes",
+        "kube-proxy",
+        "node-local-dns",
+        "efs-csi-node",
+        "ebs-csi-controller",
+        "kube-controller-manager",
+        "kube-controller-manager-cp-1",
+    }
 )
 _UNNAMED = frozenset({"Event", "EndpointSlice", "ReplicaSet", "ControllerRevision", "Pod"})
 """Kinds whose names are made of others, and are renamed with them."""

@@ -154,6 +154,7 @@ class Cluster(Workloads):
                 "lastTransitionTime": since,
             }
         )
+        conditions += short.get("conditions", [])
         taints = list(short.get("taints", []))
         if ready == "Unknown":
             taints += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.evals.lived_in import lived_in
 from tests.evals.rename import renamed, stamped
 from tests.evals.run import FOLDERS, Outcome, calibration, run
 
@@ -28,4 +29,10 @@ async def test_causes_are_found_nobody_innocent_is_blamed_and_names_do_not_matte
 async def test_an_api_server_whose_clock_is_not_that_of_the_alerts_changes_little() -> None:
     found = await run(NAMES, stamped)
     assert len(wrong(found)) <= 0.05 * len(found), "\n".join(wrong(found))
+    assert not [(o.name, o.blamed) for o in found if o.blamed]
+
+
+async def test_what_controllers_write_all_the_time_is_taken_for_no_change() -> None:
+    found = await run(NAMES, lived_in)
+    assert not wrong(found), "\n".join(wrong(found))
     assert not [(o.name, o.blamed) for o in found if o.blamed]

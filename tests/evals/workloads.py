@@ -219,6 +219,8 @@ class Workloads:
                         f"{name}-{suffix}",
                     )
                 )
+        if short.get("as"):
+            self._as(kind, name, namespace, short["as"])
         for index, pod in enumerate(pods):
             owner, body, suffix = owners[-2 if pod.get("old") and len(owners) > 1 else -1]
             pod_name = (
@@ -244,6 +246,22 @@ class Workloads:
                 extra,
                 str(short.get("rolled", age) if not pod.get("old") else age),
             )
+
+    def _as(self, kind: str, name: str, namespace: str, other: JSON) -> None:
+        """The workload is of a kind that an operator brought and that makes ReplicaSets as a Deployment does."""
+        for obj in self.objects:
+            metadata = obj["metadata"]
+            if metadata.get("namespace") != namespace:
+                continue
+            if obj["kind"] == kind and metadata["name"] == name:
+                obj |= {"kind": other["kind"], "apiVersion": other["apiVersion"]}
+                obj["status"] = other.get("status", obj["status"])
+            for owner in metadata.get("ownerReferences", []):
+                if owner["kind"] == kind and owner["name"] == name:
+                    owner |= {"kind": other["kind"], "apiVersion": other["apiVersion"]}
+                    notes = metadata.get("annotations", {})
+                    if other["kind"] == "Rollout" and "deployment.kubernetes.io/revision" in notes:
+                        notes["rollout.argoproj.io/revision"] = notes.pop("deployment.kubernetes.io/revision")
 
     def _cron_job(
         self,

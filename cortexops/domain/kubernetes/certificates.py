@@ -8,6 +8,9 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from cortexops.domain.kubernetes.values import mapping, moment, words
+from cortexops.domain.resource import JSON
+
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 _SEQUENCE, _INTEGER, _UTC_TIME, _TIME, _VERSION = 0x30, 0x02, 0x17, 0x18, 0xA0
 _LARGEST = 65_536  # bytes of PEM; certificates are a few KiB
@@ -93,3 +96,13 @@ def validity(pem: str) -> Validity | None:
         return Validity(since, _moment(data, tag, start, end), _names(data))
     except (_Malformed, ValueError, binascii.Error):
         return None
+
+
+def dates(secret: JSON) -> list[tuple[str, datetime, datetime, list[str]]]:
+    """(key, not before, not after, names) of each certificate that the Secret holds."""
+    found = []
+    for key, its in mapping(secret, "certificates").items():
+        since, until = moment(its, "notBefore"), moment(its, "notAfter")
+        if since is not None and until is not None:
+            found.append((str(key), since, until, words(its, "names")))
+    return found

@@ -20,7 +20,8 @@ _MILD = frozenset({"debug", "info", "trace", "notice"})
 _ALWAYS = re.compile(r"(?i)\b(panic:|traceback|exception in thread|unhandled|uncaught)")
 _UNREACHABLE = re.compile(
     r"(?i)(connection refused|econnrefused|no such host|name or service not known|enotfound|eai_again"
-    r"|temporary failure in name resolution|could not resolve|unknown ?host|host not found|nxdomain"
+    r"|temporary failure in name resolution|could not resolve(?! (?:placeholder|view|type|symbol|depend))"
+    r"|unknown ?host|host not found|nxdomain"
     r"|no route to host|ehostunreach|network is unreachable|connection reset|econnreset|i/o timeout"
     r"|connect(?:ion)? timed? ?out|etimedout|timed? ?out|deadline exceeded|connection timeout|unreachable"
     r"|could not connect|unable to connect|cannot connect|can't connect|failed to connect"
@@ -86,6 +87,19 @@ _HEAP = re.compile(
 _OWN_FAULT = re.compile(
     r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
     r"|\b\w*error\b)"
+)
+_SERVER_ERROR = re.compile(
+    r"\"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\"]* HTTP/[\d.]+\" 5\d\d\b"
+    r"|\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* (?:HTTP/[\d.]+ )?(?:- |-> |=> )?5\d\d\b"
+    r"|(?i:\bcompleted 5\d\d\b|[\"\s](?:status|status_?code|code)\"?[=:] ?\"?5\d\d\b)"
+)
+_UNKNOWN_THERE = re.compile(
+    r"(?i)(\b(?:database|role|user|vhost|virtual host|keyspace|bucket)\b.{0,60}? (?:does not exist|not found)"
+    r"|unknown (?:database|vhost|keyspace)|no such (?:bucket|vhost))"
+)
+_OF_A_STATEMENT = re.compile(
+    r"(?i)\berror:\s+(?:duplicate key|.{0,80}\bviolates\b|syntax error|relation \"|column \"|deadlock detected"
+    r"|canceling statement|could not serialize|value too long|invalid input syntax|null value in column)"
 )
 _PEER_FIELD = re.compile(r"(?i)^\s+.{0,80}?\b(?:url|baseurl|uri|host|hostname|address|endpoint)[\"']?\s*[:=]")
 _LONGEST_RECORD = 2000  # characters
@@ -205,6 +219,28 @@ def own_fault(lines: Sequence[str]) -> list[str]:
         and not _CREDENTIALS.search(line)
         and not refused_by_store([line])
     ]
+
+
+def of_itself(lines: Sequence[str]) -> list[str]:
+    """The same of the last words of a run that died, whatever words it has for it; none where others fail it."""
+    said = complaining(lines)
+    others = (unreachable, about_credentials, refused_by_store, saturated)
+    return own_fault(said) or ([] if any(each(said) for each in others) else said)
+
+
+def unknown_there(lines: Sequence[str]) -> list[str]:
+    """Complaints that a store has no such database, user or bucket as it was asked for."""
+    return [line for line in complaining(lines) if _UNKNOWN_THERE.search(line)]
+
+
+def of_its_clients(lines: Sequence[str]) -> list[str]:
+    """Lines of a database about statements that its clients got wrong, which say nothing against it."""
+    return [line for line in lines if _OF_A_STATEMENT.search(line)]
+
+
+def answers_with_errors(lines: Sequence[str]) -> list[str]:
+    """Lines of an access log of requests that were answered 5xx."""
+    return [line for line in lines if _SERVER_ERROR.search(line)]
 
 
 def about_credentials(lines: Sequence[str]) -> list[str]:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 
 from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes.values import text
 from cortexops.domain.resource import JSON
 
+_GROUP = re.compile(r"\b((?:custom\.|external\.)?metrics\.k8s\.io)\b")
+_SPOKEN = re.compile(r"\b(custom|external) metrics API\b")
+_SERVER = ("kube-system", "metrics-server")  # where the cluster does not tell who serves resource metrics
 _ANNOTATION = "autoscaling.alpha.kubernetes.io/conditions"
 
 
@@ -20,3 +26,21 @@ def condition(scaler: JSON, kind: str) -> meta.Condition:
     except ValueError:
         listed = []
     return meta.condition({"status": {"conditions": listed}}, kind)
+
+
+def unanswered_group(scaler: JSON) -> str:
+    """The API group of metrics that the autoscaler asked in vain; "" when that is not what keeps it."""
+    active = condition(scaler, "ScalingActive")
+    if active.status != "False" or "metrics API" not in active.message:
+        return ""
+    named = _GROUP.search(active.message)
+    spoken = _SPOKEN.search(active.message)
+    return named.group(1) if named else f"{spoken.group(1)}.metrics.k8s.io" if spoken else "metrics.k8s.io"
+
+
+def metrics_service(group: str, registered: Iterable[JSON]) -> tuple[str, str] | None:
+    """(namespace, name) of the Service that serves a group of metrics, by the APIServices that were read."""
+    for obj in registered:
+        if text(obj, "spec", "group") == group and text(obj, "spec", "service", "name"):
+            return text(obj, "spec", "service", "namespace"), text(obj, "spec", "service", "name")
+    return _SERVER if group == "metrics.k8s.io" else None

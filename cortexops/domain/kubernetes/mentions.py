@@ -14,6 +14,7 @@ from cortexops.domain.resource import JSON
 
 _SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
 _SHORTEST_WORD = 6
+_SHORTEST_BOUND = 6
 _LONGEST_FILE = 20_000
 _COMMON = ("true", "false", "null", "none", "info", "error", "default", "debug", "warn", "production")
 _NAME = r"(?-i:\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b)"
@@ -59,6 +60,9 @@ def mention(obj: JSON, uses: Sequence[ConfigUse], line: str) -> Mention | None:
             if len(word) >= _SHORTEST_VALUE and complaints.names(line, word):
                 return Mention(key, f"names {word}", 1.0)
     for key in keys:
+        if (whole or key in taken) and (word := _bound(taken.get(key) or key, line)):
+            return Mention(key, f"names {word}", 0.95)
+    for key in keys:
         value = values.get(key, "").strip()
         if (whole or key in taken) and value and not secret_name(key):
             inner = _inner(value, line) if "\n" in value else ""
@@ -75,6 +79,16 @@ def mention(obj: JSON, uses: Sequence[ConfigUse], line: str) -> Mention | None:
                 keys[0] if len(keys) == 1 else "", f"names the mounted file under {use.path}", 0.85
             )
     return None
+
+
+def _bound(key: str, line: str) -> str:
+    """The property that a framework makes of a variable (`Fx__Rate` → `Fx:Rate`, `TAX_URL` → `tax.url`)."""
+    parts = [part for part in re.split(r"[_.:-]+", key) if part]
+    if len(parts) < 2 or len("".join(parts)) < _SHORTEST_BOUND:
+        return ""
+    joined = r"[._:-]*".join(map(re.escape, parts))
+    match = re.search(rf"(?i)(?<![\w.:-]){joined}(?![\w-])", line)
+    return match.group(0) if match is not None and re.search(r"[.:]", match.group(0)) else ""
 
 
 def _inner(value: str, line: str) -> str:

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cortexops.domain.kubernetes.values import mapping, moment, objects, text, texts
+from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -65,6 +65,15 @@ def owner(obj: JSON) -> tuple[str, str] | None:
     return (text(leading[0], "kind"), text(leading[0], "name")) if leading else None
 
 
+def revision(replica_set: JSON) -> int:
+    """The revision that its Deployment, or a Rollout of Argo, gave a ReplicaSet; 0 where there is none."""
+    for key in ("deployment.kubernetes.io/revision", "rollout.argoproj.io/revision"):
+        found = number(replica_set, "metadata", "annotations", key)
+        if found:
+            return found
+    return 0
+
+
 def condition(obj: JSON, kind: str) -> Condition:
     """The condition of that type."""
     for entry in objects(obj, "status", "conditions"):
@@ -87,6 +96,11 @@ def writes(obj: JSON, *path: str) -> Write | None:
         if at is not None and fields is not None:
             found.append(Write(at, text(entry, "manager")))
     return max(found, default=None)
+
+
+def has_history(obj: JSON) -> bool:
+    """Whether the object still tells who wrote what of it."""
+    return bool(objects(obj, "metadata", "managedFields"))
 
 
 def last_write(obj: JSON) -> Write | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -135,6 +136,11 @@ def is_unready(pod: JSON) -> bool:
     return (
         not is_ready(pod) and not is_finished(pod) and phase(pod) != "Failed" and deleting_since(pod) is None
     )
+
+
+def template_hash(labels: Mapping[str, str]) -> str:
+    """The label by which a ReplicaSet tells its pods from those of other revisions."""
+    return labels.get("pod-template-hash") or labels.get("rollouts-pod-template-hash") or ""
 
 
 def wanted_replicas(workload: JSON) -> int:

@@ -6,7 +6,8 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-_QUOTA = re.compile(r"exceeded quota: ([^,\s]+)")
+_QUOTA = re.compile(r"(?:exceeded|failed) quota: ([^,:\s]+)")
+_UNDECLARED = re.compile(r"failed quota: [^,:\s]+: must specify ([^\n\"]{1,300})")
 _UNREACHABLE = re.compile(r"failed calling webhook \"([^\"]+)\"")
 _DENIED = re.compile(r"admission webhook \"([^\"]+)\" denied the request")
 _SERVICE = re.compile(r"https?://([a-z0-9-]+)\.([a-z0-9-]+)\.svc\b")
@@ -38,6 +39,18 @@ class Refusal(NamedTuple):
     by: Refuser
     name: str
     service: tuple[str, str] | None = None
+
+
+def quota_of(message: str) -> str:
+    """The quota that refuses a pod, for want of room or of a declaration; empty when it is none."""
+    match = _QUOTA.search(message)
+    return match.group(1) if match else ""
+
+
+def undeclared(message: str) -> str:
+    """What a quota demands that pods declare and these do not, in the API server's words."""
+    match = _UNDECLARED.search(message)
+    return match.group(1).strip() if match else ""
 
 
 def refusal(message: str) -> Refusal:
