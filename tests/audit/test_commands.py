@@ -151,7 +151,7 @@ def test_follow_prints_what_is_recorded_meanwhile_until_it_is_interrupted(world:
         assert json.loads(process.stdout.readline())["chain"] == "later"
         assert time.monotonic() - started < 10
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
     finally:
         process.kill()
         process.wait()

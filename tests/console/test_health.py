@@ -65,7 +65,7 @@ async def test_the_process_of_the_console_names_its_watch_its_socket_and_its_del
             assert isinstance(watch, ApprovalWatch)
             assert watch._running is not None
             watch._running.cancel()
-            await asyncio.sleep(0)
+            await asyncio.wait([watch._running])
             status, body = await health(process.urls["console"])
             assert (status, body["status"]) == (200, "degraded")
             assert body["components"]["approval_watch"] == {

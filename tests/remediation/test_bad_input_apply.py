@@ -93,7 +93,10 @@ async def everything(stage: Stage) -> dict[str, JSON]:
             if one["metadata"]["name"] == "kube-root-ca.crt" or one.get("type") == _OF_CONTROLLERS:
                 continue  # these come by themselves, some time after the namespace
             key = f"{kind} {one['metadata']['uid']}"
-            found[key] = {"spec": one.get("spec"), "data": one.get("data")}
+            spec = dict(one.get("spec") or {})
+            if kind == "ReplicaSet":  # how many it has follows its Deployment a moment later
+                del spec["replicas"]
+            found[key] = {"spec": spec, "data": one.get("data")}
     return found
 
 
