@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
+from activities.reads import Backend, Reads
 from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.evidence import Gap, GapReason
-from cortexops.domain.known_secrets import KnownSecrets
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.certificates import validity
 from cortexops.domain.kubernetes.refusals import Refusal, refusal
@@ -21,7 +20,8 @@ from cortexops.domain.scene import EventFact, LogExcerpt, Measure, Scene
 from cortexops.domain.signal import Signal
 from cortexops.domain.topology import Edge, Relation, Topology, topology
 from cortexops.metrics import count_masked
-from cortexops.ports.cluster import ReadableCluster
+
+__all__ = ["MOST_LISTED", "Backend", "Gathering", "Reads", "event_fact", "slim"]
 
 MOST_LISTED = 500
 """Objects of one kind that one investigation reads: one page, so one request."""
@@ -33,50 +33,6 @@ _MOST_KEYS = 20
 _LARGEST_CERTIFICATE = 65_536  # characters of base64
 
 T = TypeVar("T")
-
-
-class Backend(Protocol):
-    """A telemetry server beside the API server, such as Prometheus."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def get(self, path: str, query: dict[str, str]) -> JSON:
-        """The decoded answer. Raises `Forbidden`, `InvalidInput` or `TemporaryError`."""
-        ...
-
-
-class Reads:
-    """Reads of one cluster, each sent once however many ask for it. Shared by investigations of one alert.
-
-    `backends` are further servers by name (`prometheus`, `loki`); collectors of an absent one do nothing.
-    """
-
-    def __init__(self, cluster: ReadableCluster, backends: Mapping[str, Backend] | None = None) -> None:
-        self.cluster = cluster
-        self.backends = dict(backends or {})
-        self.secrets = KnownSecrets()
-        """Secrets that were read or seen, in memory as long as these reads."""
-        self._pending: dict[tuple[str, ...], asyncio.Task[Any]] = {}
-
-    async def once(self, key: tuple[str, ...], call: Callable[[], Awaitable[T]]) -> T:
-        """The answer to this call, from the one request that is sent for it."""
-
-        async def run() -> T:
-            return await call()
-
-        if key not in self._pending:
-            self._pending[key] = asyncio.create_task(run())
-        # shielded: one asker's time running out must not take the answer from the others
-        found: T = await asyncio.shield(self._pending[key])
-        return found
-
-    async def close(self) -> None:
-        """End what is still under way and take note of every outcome."""
-        for task in self._pending.values():
-            task.cancel()
-        await asyncio.gather(*self._pending.values(), return_exceptions=True)
-        self._pending.clear()
 
 
 class Gathering:
@@ -101,12 +57,35 @@ class Gathering:
 
     async def get(self, kind: str, namespace: str, name: str, *, required: bool = False) -> JSON | None:
         """One object, kept in the scene; None (and a gap, where that tells something) when it is not there."""
-        what = f"get {_plural(kind)}/{name}" + (f" in namespace {namespace}" if namespace else "")
+        what = _getting(kind, namespace, name)
         key = ("get", kind, namespace, name)
-        obj = await self._ask(
-            key, what, lambda: self._reads.cluster.get(kind, namespace, name), missing=required
-        )
+        obj = await self._ask(key, what, lambda: self._one(kind, namespace, name), missing=required)
         return None if obj is None else self.keep(kind, obj)
+
+    def unread(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether it was asked for and no answer says that it is there, or that it is not."""
+        what = _getting(kind, namespace, name)
+        return any(
+            gap.what == what and reason is not GapReason.NO_DATA for (reason, _), gap in self._gaps.items()
+        )
+
+    async def _one(self, kind: str, namespace: str, name: str) -> JSON:
+        """The object, from a list where single ones may not be read. A list of Secrets would give too much."""
+        try:
+            return await self._reads.cluster.get(kind, namespace, name)
+        except (Forbidden, Rejected) as error:
+            if kind == "Secret":
+                raise
+            try:
+                found = await self._reads.cluster.list(
+                    kind, namespace, fields=f"metadata.name={name}", most=MOST_LISTED
+                )
+            except CortexError:
+                raise error from None
+        for obj in found.items:
+            if meta.name(obj) == name:
+                return obj
+        raise NotFound(f"{kind} {name} is not in the list")
 
     async def listing(
         self,
@@ -365,6 +344,10 @@ class Gathering:
 
 def _plural(kind: str) -> str:
     return KINDS[kind].plural if kind in KINDS else kind.lower()
+
+
+def _getting(kind: str, namespace: str, name: str) -> str:
+    return f"get {_plural(kind)}/{name}" + (f" in namespace {namespace}" if namespace else "")
 
 
 def slim(kind: str, obj: JSON) -> JSON:

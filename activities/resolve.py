@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import gateways, meta, references, selectors
+from activities.workload_reading import seems_made_by, template_labels
+from cortexops.domain.kubernetes import gateways, hosts, meta, pods, references, selectors
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.topology import Relation
@@ -23,6 +25,7 @@ _NO_WORKLOAD = (
     "IngressClass",
 )
 _MOST_USERS = 3
+_TOGETHER = timedelta(hours=6)
 _BROUGHT = ("Rollout",)  # kinds that not every server has
 
 
@@ -48,6 +51,8 @@ async def resolve(gathering: Gathering) -> list[ResourceRef]:
         gathering.roots = await _attached(gathering, target, obj)
     elif target.kind in ("PersistentVolumeClaim", "PodDisruptionBudget", "ConfigMap", "Secret"):
         gathering.roots = await _users(gathering, target, obj)
+    elif target.kind == "Namespace":
+        gathering.roots = [target, *await _inside(gathering, target)]
     elif target.kind in _NO_WORKLOAD:
         gathering.roots = [target]
     elif target.kind == "HorizontalPodAutoscaler":
@@ -69,6 +74,8 @@ async def climb(gathering: Gathering, ref: ResourceRef, obj: JSON) -> ResourceRe
         if shortcut is not None:
             return shortcut
         owner = meta.owner(obj)
+        if owner is None and ref.kind == "Pod":
+            return await _maker_of(gathering, ref, obj)
         if owner is None or owner[0] not in KINDS or owner[0] == "Node":  # static pods belong to a node
             return ref
         above = gathering.ref(owner[0], ref.namespace, owner[1])
@@ -96,6 +103,21 @@ async def _deployment_of(gathering: Gathering, ref: ResourceRef, obj: JSON) -> R
     gathering.connect(replica_set, Relation.OWNS, ref)
     gathering.connect(deployment, Relation.OWNS, replica_set)
     return deployment
+
+
+async def _maker_of(gathering: Gathering, pod: ResourceRef, obj: JSON) -> ResourceRef:
+    """The workload whose template a pod without owners was plainly made from; else the pod itself."""
+    if not meta.labels(obj):
+        return pod
+    lists = await asyncio.gather(*(gathering.listing(kind, pod.namespace, optional=True) for kind in _PLACES))
+    for kind, items in zip(_PLACES, lists, strict=True):
+        for item in items:
+            ref = meta.ref_of(pod.cluster, kind, item)
+            if seems_made_by(ref, template_labels(ref, item), obj):
+                gathering.keep(kind, item)
+                gathering.connect(ref, Relation.OWNS, pod)
+                return ref
+    return pod
 
 
 async def _gone(gathering: Gathering, target: ResourceRef) -> list[ResourceRef]:
@@ -173,6 +195,42 @@ def meant_for(service: ResourceRef, selector: dict[str, str], workloads: list[JS
     return [best] if best is not None and common(best) else []
 
 
+async def _inside(gathering: Gathering, namespace: ResourceRef) -> list[ResourceRef]:
+    """The workloads of a namespace that are not well; where all seem well, those that call the most others."""
+    lists = await asyncio.gather(*(gathering.listing(kind, namespace.name) for kind in _PLACES))
+    items = [(kind, item) for kind, each in zip(_PLACES, lists, strict=True) for item in each]
+    short = [(k, i) for k, i in items if pods.ready_replicas(i) < pods.wanted_replicas(i)]
+    if not short:
+
+        def calls(entry: tuple[str, JSON]) -> int:
+            return len(hosts.hosts_of_template(mapping(entry[1], "spec", "template", "spec"), {}))
+
+        short = sorted((entry for entry in items if calls(entry)), key=calls, reverse=True)
+    else:
+        short = _latest(short)
+    found = []
+    for kind, item in short[:_MOST_USERS]:
+        gathering.keep(kind, item)
+        found.append(meta.ref_of(namespace.cluster, kind, item))
+        gathering.connect(namespace, Relation.MEANT_FOR, found[-1])
+    return found
+
+
+def _latest(short: list[tuple[str, JSON]]) -> list[tuple[str, JSON]]:
+    """Those that have been unavailable for as long as the one that has been so for the shortest time, about;
+    what has been broken for days is not what an alert of now is about. Who does not tell stays."""
+    since = [meta.condition(item, "Available").since for _, item in short]
+    newest = max((time for time in since if time is not None), default=None)
+    if newest is None:
+        return short
+    kept = [
+        (time, entry)
+        for time, entry in zip(since, short, strict=True)
+        if time is None or time >= newest - _TOGETHER
+    ]
+    return [entry for _, entry in sorted(kept, key=lambda each: each[0] or newest, reverse=True)]
+
+
 async def _users(gathering: Gathering, target: ResourceRef, obj: JSON) -> list[ResourceRef]:
     """The workloads that mount a claim, read a ConfigMap or Secret, or are guarded by a budget."""
     lists = await asyncio.gather(*(gathering.listing(kind, target.namespace) for kind in _PLACES))
@@ -207,8 +265,9 @@ async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list
     found: list[ResourceRef] = []
     for name in backends(obj)[:3]:
         service = gathering.ref("Service", ingress.namespace, name)
-        gathering.connect(ingress, Relation.ROUTES_TO, service)
         live = await gathering.get("Service", ingress.namespace, name)
+        if live is not None or not gathering.unread("Service", ingress.namespace, name):
+            gathering.connect(ingress, Relation.ROUTES_TO, service)  # what was not read may well be there
         if live is not None:
             found += await _behind(gathering, service, live)
     return list(dict.fromkeys(found))

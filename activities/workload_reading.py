@@ -67,7 +67,8 @@ async def _read_jobs(gathering: Gathering, cron_job: ResourceRef) -> None:
 
 def keep_pods(gathering: Gathering, workload: ResourceRef, items: list[JSON]) -> None:
     """Keep the workload's own pods, those in trouble first."""
-    own = [pod for pod in items if _belongs(workload, pod)]
+    labels = template_labels(workload, gathering.find(workload) or {})
+    own = [pod for pod in items if _belongs(workload, pod) or seems_made_by(workload, labels, pod)]
     own.sort(key=lambda pod: (not _looks_bad(pod), meta.name(pod)))
     for pod in own[:_PODS_KEPT]:
         kept = gathering.keep("Pod", pod)
@@ -93,6 +94,12 @@ def _belongs(workload: ResourceRef, pod: JSON) -> bool:
         base = owner[1].removesuffix(f"-{suffix}") if suffix else owner[1].rpartition("-")[0]
         return base == workload.name
     return workload.kind == "CronJob" and owner[0] == "Job" and owner[1].startswith(f"{workload.name}-")
+
+
+def seems_made_by(workload: ResourceRef, labels: dict[str, str], pod: JSON) -> bool:
+    """Whether a pod without any owner has the labels of the workload's template and a name after its name."""
+    named = meta.name(pod).startswith(f"{workload.name}-")
+    return named and meta.owner(pod) is None and selectors.equals(labels, meta.labels(pod))
 
 
 def _looks_bad(pod: JSON) -> bool:

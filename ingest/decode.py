@@ -137,9 +137,33 @@ def decode_file(text: str, source: str, cluster: str, now: datetime) -> ParseRes
     if source != AUTO:
         _ = SOURCES[source]
     documents, rejected = split_documents(text)
+    documents = [_dated(document, now) for document in documents]
     result = parse_documents(documents, source, cluster=cluster, now=now)
     result.rejected.extend(rejected)
     return result
+
+
+def _dated(document: Any, now: datetime) -> Any:
+    """With a start of now for alerts that have none: somebody asks about them just now.
+
+    Only for files: what is posted again and again without a start would be another alert each time.
+    """
+    if isinstance(document, list):
+        return [_dated(item, now) for item in document]
+    if not isinstance(document, dict):
+        return document
+    labels = document.get("labels")
+    if isinstance(labels, dict) and "alertname" in labels and "resource" not in document:
+        begun = document.get("startsAt") or document.get("activeAt")
+        if begun and not str(begun).startswith("0001-01-01"):
+            return document
+        return {**document, "startsAt": now.isoformat()}
+    found = dict(document)
+    if isinstance(document.get("alerts"), list):
+        found["alerts"] = [_dated(item, now) for item in document["alerts"]]
+    if document.get("status") == "success" and isinstance(document.get("data"), dict):
+        found["data"] = _dated(document["data"], now)
+    return found
 
 
 def decode_signal(raw: bytes) -> Signal:

@@ -33,7 +33,7 @@ from cortexops.domain.kubernetes.values import latest, objects, text, texts
 from cortexops.domain.redaction import secret_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.sharing import failing_with_it, names_nobody_else
+from cortexops.domain.sharing import failing_with_it, leads_to_services, names_nobody_else
 
 _EXPLAINS = (
     Category.CRASH,
@@ -146,7 +146,9 @@ def _of_source(
         direct, typo = max(direct, 0.92 * complaint.strength), True
     if right:
         direct = min(direct, 0.55)
-    if direct < 0.45:
+    if direct < 0.45 or (
+        complaint and leads_to_services(scene, subject, complaint, changed=changed is not None)
+    ):
         return None
     evidence = _evidence(book, ref, obj, write if changed else None, complaint, cases)
     if sharing:

@@ -15,11 +15,12 @@ from cortexops.domain.findings import (
     is_troubled,
     log_lines,
     means_service,
+    own_words,
     serves_badly,
     service_ready,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, pods
+from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, pods
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -56,15 +57,18 @@ def _inside(scene: Scene, book: EvidenceBook, subject: Subject, link: Link) -> H
     evidence = []
     if link.lines and link.log is not None:
         container, previous = _where(scene, link.log, link.lines[-1])
-        evidence.append(
-            cite_log(book, link.log, container, previous, link.lines, f"complains about {link.service.name}")
-        )
+        evidence.append(cite_log(book, link.log, container, previous, link.lines, _about(link)))
     ready = service_ready(scene, link.service)
+    calls = (
+        "calls"
+        if link.service in scene.topology.out(subject.ref, Relation.CALLS)
+        else "complains of a peer that it does not name; the only one beside it that went down is"
+    )
     evidence.append(
         book.cite(
             EvidenceKind.TOPOLOGY,
             link.service,
-            f"{subject.ref} calls {link.service}, which has {ready if ready is not None else 'unknown'}"
+            f"{subject.ref} {calls} {link.service}, which has {ready if ready is not None else 'unknown'}"
             " ready addresses",
             command=commands.endpoints(link.service),
         )
@@ -75,14 +79,19 @@ def _inside(scene: Scene, book: EvidenceBook, subject: Subject, link: Link) -> H
         evidence.append(
             cite_replicas(book, behind, pods.ready_replicas(workload), pods.wanted_replicas(workload))
         )
+    said = own_words(scene, cause) if ready and cause != link.service else None
     state = "has no ready pods" if ready == 0 else "is not well"
+    if said is not None:
+        evidence.append(cite_log(book, *said[:3], said[3], "complains"))
+        state += f": “{last_words.telling(said[3])}”"
     direct = 0.95 if ready == 0 else 0.8
     if cause != link.service and workload is not None and _suffers_itself(scene, cause):
         direct = 0.5  # a victim, too: whom it waits for is the likelier cause
     return Hypothesis(
         resource=cause,
         category=Category.DEPENDENCY_DOWN,
-        summary=f"{subject.ref} fails because {cause}, which it calls as {link.service.name}, {state}",
+        summary=f"{subject.ref} fails because {cause}, which it {'calls' if calls == 'calls' else 'may call'} as"
+        f" {link.service.name}, {state}",
         support=support(subject, direct * link.weight, steps=2),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
@@ -90,11 +99,20 @@ def _inside(scene: Scene, book: EvidenceBook, subject: Subject, link: Link) -> H
     )
 
 
+def _about(link: Link) -> str:
+    named = any(link.service.name in line.lower() for line in link.lines)
+    return f"complains about {link.service.name}" if named else "complains of a peer"
+
+
 def _suffers_itself(scene: Scene, ref: ResourceRef) -> bool:
     """Whether the callee, in its turn, complains about somebody that does not answer."""
     for subject in subjects(scene):
         if subject.ref == ref:
-            return bool(blamed_links(scene, subject)) or bool(_outside_hosts(scene, subject))
+            said = own_words(scene, ref)
+            asked = {host for line in (said[3] if said else ()) for host in hosts.hosts_in_line(line)}
+            called = scene.topology.out(ref, Relation.CALLS)
+            named = any(means_service(scene, host, each, ref.namespace) for each in called for host in asked)
+            return named or bool(blamed_links(scene, subject)) or bool(_outside_hosts(scene, subject))
     return False
 
 

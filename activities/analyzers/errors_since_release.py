@@ -12,6 +12,8 @@ from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_ba
 from cortexops.domain.kubernetes import complaints, last_words
 from cortexops.domain.releases import image_facts, release_of, runs
 from cortexops.domain.scene import Scene
+from cortexops.domain.seen import backing
+from cortexops.domain.topology import Relation
 
 _SOON = timedelta(hours=2)
 
@@ -20,7 +22,47 @@ _SOON = timedelta(hours=2)
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     if not serves_badly(scene):
         return []
-    return [found for subject in subjects(scene) if (found := _of(scene, book, subject)) is not None]
+    return [
+        found
+        for subject in subjects(scene)
+        for each in (_of, _refused)
+        if (found := each(scene, book, subject)) is not None
+    ]
+
+
+def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """A callee that refuses the subject's credentials since it was released itself, as one that asks for a
+    password now; a subject that was released lately may have brought wrong ones."""
+    own = release_of(scene, subject)
+    if own is not None and own.precedes(scene.onset):
+        return None
+    for pod, container, previous, lines in log_lines(scene, subject):
+        refused = complaints.about_credentials(lines)
+        for service in scene.topology.out(subject.ref, Relation.CALLS) if refused else ():
+            said = [line for line in refused if complaints.names(line, service.name)]
+            for ref in backing(scene, service) if said else ():
+                callee = Subject(
+                    ref, scene.get(ref) or {}, tuple(scene.pods_of(ref)), subject.distance + 2, subject.weight
+                )
+                release = release_of(scene, callee)
+                if release is None or release.at is None or not release.precedes(scene.onset):
+                    continue
+                return Hypothesis(
+                    resource=ref,
+                    category=Category.BAD_ROLLOUT,
+                    summary=f"{ref} refuses what {subject.ref} signs in with since revision {release.revision} was"
+                    f" released: “{last_words.telling(said)}”",
+                    support=support(
+                        callee, 0.85 if scene.onset - release.at <= _SOON else 0.6, precedes=True
+                    ),
+                    evidence=(
+                        cite_release(book, callee, release),
+                        cite_log(book, pod, container, previous, said, f"complains about {service.name}"),
+                    ),
+                    explains=(Category.CRASH, Category.DEPENDENCY_DOWN, Category.SECRET_CHANGED),
+                    facts=release.facts(),
+                )
+    return None
 
 
 def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:

@@ -13,11 +13,13 @@ from cortexops.domain.citing import (
     support,
 )
 from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.errors import InvalidInput
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, subjects
 from cortexops.domain.kubernetes import complaints, meta, pods
 from cortexops.domain.kubernetes.nodes import being_set_up
 from cortexops.domain.kubernetes.values import dig, number
+from cortexops.domain.quantity import parse_quantity
 from cortexops.domain.releases import Release, changed, release_of, runs
 from cortexops.domain.scene import Scene
 from cortexops.domain.words import counted
@@ -85,6 +87,9 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     none = not any(pods.is_ready(pod) for pod in new)
     said = _own_words(scene, book, subject, release, evidence) if none else ""
     direct = 0.8 if overdue or (old_ready and none) else (0.75 if said else 0.55) if none else 0.5
+    starved = none and _starves(release)
+    if starved:
+        direct = max(direct, 0.85)
     if unready and all(being_set_up(pod) for pod in unready) and not changed(release, *_SET_UP_BY):
         direct = min(direct, 0.4)  # their node does not set them up, and the release changed nothing of that
     return Hypothesis(
@@ -92,12 +97,29 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
         category=Category.BAD_ROLLOUT,
         summary=f"revision {release.revision} of {subject.ref} does not become ready"
         f" ({len(unready)} of {counted(len(new), 'new pod')} unready, {counted(len(old_ready), 'pod')} of before"
-        f" still serve{'s' if len(old_ready) == 1 else ''})" + (f", saying “{said[:160]}”" if said else ""),
+        f" still serve{'s' if len(old_ready) == 1 else ''})"
+        + (f", saying “{said[:160]}”" if said else "")
+        + ("; it cut the CPU that they may use" if starved else ""),
         support=support(subject, direct if precedes else direct * 0.6, precedes=precedes),
         evidence=tuple(evidence),
-        explains=(Category.DEPENDENCY_DOWN,) if subject.upstream else (),  # it says why that callee is down
+        explains=(
+            *((Category.DEPENDENCY_DOWN,) if subject.upstream else ()),  # it says why that callee is down
+            *((Category.READINESS_PROBE, Category.LIVENESS_PROBE) if starved else ()),
+        ),
         facts=release.facts(),
     )
+
+
+def _starves(release: Release) -> bool:
+    """Whether the release left a container less than half of the CPU that it might use before."""
+    for line in changed(release, "/resources/limits/cpu"):
+        try:
+            before, after = parse_quantity(line.before.strip('"')), parse_quantity(line.after.strip('"'))
+        except InvalidInput:
+            continue  # it had no limit before, or has none now
+        if 2 * after < before:
+            return True
+    return False
 
 
 def _own_words(

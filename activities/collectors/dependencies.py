@@ -6,6 +6,7 @@ Goes on upstream where a callee is not well, so that a chain of victims ends at 
 from __future__ import annotations
 
 import asyncio
+import re
 from difflib import get_close_matches
 
 from activities.collectors import collector
@@ -24,37 +25,56 @@ from cortexops.domain.findings import DNS, NEARLY_CALLED
 from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods, selectors
 from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.signal import SignalType
 from cortexops.domain.stores import seems_store
 from cortexops.domain.topology import Relation
 
-_DEEPEST = 3  # calls
-_READ_CLOSELY = 3  # callees in trouble whose pods and logs are read
+_DEEPEST = 4  # calls
+_READ_CLOSELY = 6  # callees in trouble whose pods and logs are read
+_HEARD = 6  # callees that look well whose logs are read, where a caller answers badly and does not say why
+_ASKED = 8  # callees whose configuration is read, as a caller's complaint may name a setting of it
 _CALLEES = 12
+_MOST_LINES = 60  # complaints in which names are looked for
+_BAD_ANSWERS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
+_WORD = re.compile(r"[\w-]+")
 _WORKLOADS = ("Deployment", "StatefulSet")
 
 
 @collector("dependencies", wave=3)
 async def collect(gathering: Gathering) -> None:
     frontier = [root for root in gathering.roots if root.kind != "Node"]
-    seen, closely = set(frontier), 0
+    seen, closely, heard = set(frontier), 0, 0
     called: set[ResourceRef] = set()
+    asked_of: set[ResourceRef] = set()
+    answers = bool({signal.type for signal in gathering.signals} & _BAD_ANSWERS)
     for _ in range(_DEEPEST):
         further: list[ResourceRef] = []
         for caller in frontier:
             named, complained, configured = _hosts(gathering, caller)
             await _cluster_services(gathering, caller, named, complained)
             refused = _refused(gathering, caller)
+            asked = answers and any(complaints.settings(line) for line in _complaints(gathering, caller))
             services = await _services(gathering, caller, named, complained, configured)
+            unnamed = await _complains_of_nobody(gathering, caller, complained)
+            if unnamed:
+                services += await _down_beside(gathering, caller, services)
             for service in services:
                 called.add(service)
                 for workload in await _behind(gathering, service):
+                    if asked and len(asked_of) < _ASKED and workload != caller:
+                        asked_of.add(workload)
+                        await read_configuration(gathering, workload)
                     if workload in seen:
                         continue
                     seen.add(workload)
                     suspect = _is_short(gathering.find(workload) or {}) or service in complained
                     if refused and (len(services) == 1 or _is_store(gathering, service, workload)):
                         suspect = True
-                    if suspect and closely < _READ_CLOSELY:
+                    if not suspect and unnamed and heard < _HEARD:
+                        heard += 1  # it looks well; what does it say?
+                        await _read_closely(gathering, workload, service)
+                        further.append(workload)
+                    elif suspect and closely < _READ_CLOSELY:
                         closely += 1
                         await _read_closely(gathering, workload, service)
                         further.append(workload)
@@ -108,7 +128,8 @@ async def _cluster_services(
     """Services that nobody configures and everybody needs: DNS, admission webhooks, resource metrics."""
     own = {ref for ref, _ in gathering.pods_of(caller)}
     wanted: list[tuple[str, str]] = []
-    if any(complaints.resolving(log.lines) for log in gathering.logs if log.pod in own):
+    unresolved = any(complaints.resolving(log.lines) for log in gathering.logs if log.pod in own)
+    if unresolved or await _denied(gathering, caller):
         wanted.append(DNS)
     if caller in gathering.roots:
         wanted += [found.service for found in gathering.refusals() if found.service is not None]
@@ -125,6 +146,19 @@ async def _cluster_services(
         complained.setdefault(gathering.ref("Service", namespace, name))
 
 
+async def _denied(gathering: Gathering, caller: ResourceRef) -> bool:
+    """Whether the caller was told that a name does not exist which a Service beside it has."""
+    own = {ref for ref, _ in gathering.pods_of(caller)}
+    lines = [line for log in gathering.logs if log.pod in own for line in complaints.no_such_name(log.lines)]
+    if not lines:
+        return False
+    there = {
+        (caller.namespace, meta.name(item)) for item in await gathering.listing("Service", caller.namespace)
+    }
+    asked = (host for line in lines for host in hosts.hosts_in_line(line))
+    return any(hosts.service_address(host, caller.namespace) in there for host in asked)
+
+
 async def _services(
     gathering: Gathering,
     caller: ResourceRef,
@@ -133,7 +167,8 @@ async def _services(
     configured: frozenset[str],
 ) -> list[ResourceRef]:
     """The Services among the hosts, complained of first; kept and connected by a CALLS edge."""
-    if not named:
+    words = _complaints(gathering, caller)
+    if not named and not words:
         return []
     local = {meta.name(item): item for item in await gathering.listing("Service", caller.namespace)}
     found: dict[ResourceRef, None] = {}
@@ -160,9 +195,60 @@ async def _services(
             if by_address is not None:
                 complained.setdefault(ref)
             gathering.connect(caller, Relation.CALLS, ref)
+    spoken = {word for line in words for word in _WORD.findall(line.lower())}
+    for name, service in local.items():
+        ref = gathering.ref("Service", caller.namespace, name)
+        mine = caller in gathering.connected(ref, Relation.SELECTS)
+        if name in spoken and not mine:  # by its name alone, without an address
+            gathering.keep("Service", service)
+            found.setdefault(ref)
+            complained.setdefault(ref)
+            gathering.connect(caller, Relation.CALLS, ref)
     own = {e for e in found if caller in gathering.connected(e, Relation.SELECTS)}
     ordered = [ref for ref in found if ref in complained] + [ref for ref in found if ref not in complained]
     return [ref for ref in ordered if ref not in own][:_CALLEES]
+
+
+def _complaints(gathering: Gathering, caller: ResourceRef) -> list[str]:
+    own = {ref for ref, _ in gathering.pods_of(caller)}
+    found = [line for log in gathering.logs if log.pod in own for line in complaints.complaining(log.lines)]
+    return list(dict.fromkeys(found))[-_MOST_LINES:]
+
+
+async def _complains_of_nobody(
+    gathering: Gathering, caller: ResourceRef, complained: dict[ResourceRef, None]
+) -> bool:
+    """Whether an alert speaks of bad answers, and the caller's logs do not say whose fault they are."""
+    told = {signal.type for signal in gathering.signals}
+    if not told & _BAD_ANSWERS:
+        return False
+    there = {meta.name(item) for item in await gathering.listing("Service", caller.namespace)}
+    return not any(  # "connect to the server" names nobody
+        ref.namespace != caller.namespace or ref.name in there or "-" in ref.name for ref in complained
+    )
+
+
+async def _down_beside(
+    gathering: Gathering, caller: ResourceRef, known: list[ResourceRef]
+) -> list[ResourceRef]:
+    """Services of the caller's namespace whose workloads are down, when it complains of a peer without a name."""
+    lines = _complaints(gathering, caller)
+    if not complaints.unreachable(lines) and not complaints.answered_badly(lines):
+        return []
+    found = []
+    for item in await gathering.listing("Service", caller.namespace):
+        ref = gathering.ref("Service", caller.namespace, meta.name(item))
+        if ref in known or caller in gathering.connected(ref, Relation.SELECTS):
+            continue
+        selector = texts(item, "spec", "selector")
+        for kind in _WORKLOADS if selector else ():
+            for workload in await gathering.listing(kind, caller.namespace):
+                its = template_labels(meta.ref_of(caller.cluster, kind, workload), workload)
+                if selectors.equals(selector, its) and _is_short(workload):
+                    gathering.keep("Service", item)
+                    gathering.connect(caller, Relation.MAY_CALL, ref)
+                    found.append(ref)
+    return found
 
 
 async def _behind(gathering: Gathering, service: ResourceRef) -> list[ResourceRef]:

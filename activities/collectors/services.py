@@ -48,6 +48,8 @@ async def _of(gathering: Gathering, root: ResourceRef) -> None:
         if near.intersection(named) or root.name in named:
             gathering.keep("Ingress", ingress)
             for name in named:
+                if gathering.unread("Service", root.namespace, name):
+                    continue
                 gathering.connect(
                     meta.ref_of(root.cluster, "Ingress", ingress),
                     Relation.ROUTES_TO,

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
+from cortexops.adapters.kubernetes_discovery import Discovery
 from cortexops.adapters.kubernetes_errors import Target, unserved
+from cortexops.adapters.kubernetes_lists import (
+    ALWAYS_SERVED,
+    BUILT_IN,
+    MOST_PAGES,
+    NEW_EVENTS,
+    can_narrow,
+    goes_on,
+    listed,
+    narrowed,
+    place_of,
+    whole,
+)
+from cortexops.adapters.kubernetes_paths import known_kind, path_of
 from cortexops.adapters.kubernetes_transport import Transport, UnservedPath, decode
 from cortexops.adapters.kubernetes_watch import watch_event
-from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, TemporaryError
-from cortexops.domain.resource import JSON, KINDS, Kind
+from cortexops.domain.errors import Conflict, InvalidInput, Rejected, TemporaryError
+from cortexops.domain.kubernetes.values import text
+from cortexops.domain.resource import JSON, Kind
 from cortexops.ports.cluster import ObjectList, PatchType, WatchEvent
 
 _FIELD_MANAGER = "cortexops"
 _ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
-
-def _segment(field: str, value: str) -> str:
-    """A value that stands for exactly one path segment."""
-    if not value or value in {".", ".."} or not all(c.isalnum() or c in "-._:@" for c in value):
-        raise InvalidInput(field, f"{value!r} is not a Kubernetes name")
-    return value
-
-
-def _kind(kind: str) -> Kind:
-    known = KINDS.get(kind)
-    if known is None:
-        raise InvalidInput("kind", f"{kind!r} is not a kind that the product knows")
-    return known
-
-
-def _root(version: str) -> str:
-    return f"/api/{version}" if "/" not in version else f"/apis/{version}"
 
 
 def _has_test(body: JSON | Sequence[JSON]) -> bool:
@@ -48,8 +44,7 @@ class KubernetesCluster:
         self._name = name
         self._transport = transport
         self._served: dict[str, tuple[str, ...]] = {}  # kind -> versions of ours that the server has
-        self._group_versions: frozenset[str] | None = None
-        self._discovery = asyncio.Lock()
+        self._discovery = Discovery(transport)
 
     @classmethod
     async def connect(
@@ -85,46 +80,21 @@ class KubernetesCluster:
 
     # -- which version ---------------------------------------------------------------------------
 
-    async def _offered(self) -> frozenset[str]:
-        """The group versions of the server, asked once. Empty when it will not say."""
-        async with self._discovery:
-            if self._group_versions is None:
-                try:
-                    answer = await self._transport.send_json("GET", "/apis", Target("get", "/apis"))
-                except (UnservedPath, NotFound, Forbidden):
-                    answer = {}
-                self._group_versions = frozenset(
-                    str(version.get("groupVersion"))
-                    for group in answer.get("groups") or []
-                    for version in group.get("versions") or []
-                )
-        return self._group_versions
-
     async def _versions(self, kind: Kind) -> tuple[str, ...]:
-        """Our versions of a kind that the server has, best first. Raises `InvalidInput` when none."""
+        """Our versions of a kind, those first that the server says it has.
+
+        Others are tried all the same, in groups that every cluster has. Raises `InvalidInput` when none is left.
+        """
         if len(kind.versions) == 1:
             return kind.versions  # a server without it answers 404 for the path itself
         if kind.kind not in self._served:
-            offered = await self._offered()
-            if offered:
-                self._served[kind.kind] = tuple(v for v in kind.versions if v in offered)
-            else:
-                self._served[kind.kind] = kind.versions
-        versions = self._served[kind.kind]
-        if not versions:
+            offered = await self._discovery.offered()
+            tried = sorted(kind.versions, key=lambda version: version not in offered)
+            built_in = kind.versions[0].startswith(BUILT_IN)
+            self._served[kind.kind] = tuple(v for v in tried if not offered or built_in or v in offered)
+        if not self._served[kind.kind]:
             raise unserved(kind.kind)
-        return versions
-
-    def _path(self, version: str, kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
-        path = _root(version)
-        if kind.namespaced and namespace:
-            path += f"/namespaces/{_segment('namespace', namespace)}"
-        path += f"/{kind.plural}"
-        if name:
-            path += f"/{_segment('name', name)}"
-            if subresource:
-                path += f"/{_segment('subresource', subresource)}"
-        return path
+        return self._served[kind.kind]
 
     async def _on_kind(
         self,
@@ -146,7 +116,7 @@ class KubernetesCluster:
         target = Target(verb, resource, namespace if kind.namespaced else "", name)
         versions = await self._versions(kind)
         for position, version in enumerate(versions):
-            path = self._path(version, kind, namespace, name, subresource)
+            path = path_of(version, kind, namespace, name, subresource)
             try:
                 answer = await self._transport.send(method, path, target, **options)
             except UnservedPath as missing:
@@ -154,7 +124,7 @@ class KubernetesCluster:
                     continue
                 if name or (method == "POST" and namespace):
                     raise missing.error from None  # an object, subresource or namespace is absent
-                self._group_versions = None
+                self._discovery.forget()
                 self._served.pop(kind.kind, None)
                 raise unserved(kind.kind) from None
             if position:
@@ -172,10 +142,11 @@ class KubernetesCluster:
     # -- reading -----------------------------------------------------------------------------------
 
     async def get(self, kind: str, namespace: str, name: str) -> JSON:
-        known = _kind(kind)
+        known = known_kind(kind)
         self._require(known, namespace, name)
-        _, answer = await self._on_kind("get", "GET", known, namespace, name=name)
-        return decode(answer, Target("get", known.plural, namespace, name))
+        version, answer = await self._on_kind("get", "GET", known, namespace, name=name)
+        found = decode(answer, Target("get", known.plural, namespace, name))
+        return whole(found, known, version, namespace, name)
 
     async def list(
         self,
@@ -199,43 +170,66 @@ class KubernetesCluster:
     async def _list(
         self, kind: str, namespace: str, *, labels: str, fields: str, limit: int, most: int
     ) -> ObjectList:
-        items: list[JSON] = []
+        items: dict[tuple[str, str], JSON] = {}
         resource_version = token = ""
-        while True:
+        for number in range(1, MOST_PAGES + 1):
             size = max(1, min(limit, most - len(items)))
-            page, token = await self._page(kind, namespace, labels, fields, size, token)
+            page, following = await self._page(kind, namespace, labels, fields, size, token)
             resource_version = resource_version or page.resource_version
-            items += page.items
-            if not token or len(items) >= most:
-                # a server may ignore `limit`
-                return ObjectList(items[:most], resource_version, cut=bool(token) or len(items) > most)
+            items.update((place_of(item), item) for item in page.items)
+            further = goes_on(token, following)
+            if not further or len(items) >= most or number == MOST_PAGES:
+                break
+            token = following
+        found = list(items.values())  # a server may ignore `limit`
+        return ObjectList(found[:most], resource_version, cut=further or len(found) > most)
 
     async def _page(
         self, kind: str, namespace: str, labels: str, fields: str, limit: int, token: str
     ) -> tuple[ObjectList, str]:
-        """One page and the token of the next; an empty token ends the list."""
-        known = _kind(kind)
+        """One page and the token of the next; an empty token ends the list.
+
+        What the server did not narrow is narrowed here.
+        """
+        known = known_kind(kind)
         query = {"limit": str(limit)}
         for name, value in (("labelSelector", labels), ("fieldSelector", fields), ("continue", token)):
             if value:
                 query[name] = value
-        version, answer = await self._on_kind("list", "GET", known, namespace, query=query)
+        version, answer = await self._listed(known, namespace, query)
         page = decode(answer, Target("list", known.plural, namespace))
-        metadata = page.get("metadata") or {}
-        # list items come without them
-        items = [{"apiVersion": version, "kind": kind} | item for item in page.get("items") or []]
-        token = str(metadata.get("continue") or "")
-        return ObjectList(items, str(metadata.get("resourceVersion") or ""), cut=bool(token)), token
+        items = narrowed(listed(page, known, version, namespace), namespace, labels, fields)
+        token = text(page, "metadata", "continue")
+        return ObjectList(items, text(page, "metadata", "resourceVersion"), cut=bool(token)), token
+
+    async def _listed(self, kind: Kind, namespace: str, query: dict[str, str]) -> tuple[str, bytes]:
+        """From where it is served: some servers have a list only for the whole cluster, or only newer Events,
+        or do not know a field to select by."""
+        try:
+            return await self._on_kind("list", "GET", kind, namespace, query=query)
+        except Rejected:
+            if not can_narrow(query.get("fieldSelector", "")):
+                raise
+            bare = {name: value for name, value in query.items() if name != "fieldSelector"}
+            return await self._on_kind("list", "GET", kind, namespace, query=bare)
+        except InvalidInput:
+            if kind.kind == "Event" and kind.versions != NEW_EVENTS:
+                bare = {name: value for name, value in query.items() if name != "fieldSelector"}
+                return await self._listed(kind._replace(versions=NEW_EVENTS), namespace, bare)
+            if not (namespace and kind.namespaced and kind.versions[0] in ALWAYS_SERVED):
+                raise
+        return await self._on_kind("list", "GET", kind, "", query=query)
 
     async def pages(
         self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
     ) -> AsyncGenerator[ObjectList, None]:
         token = ""
         while True:
-            page, token = await self._page(kind, namespace, labels, fields, limit, token)
+            page, following = await self._page(kind, namespace, labels, fields, limit, token)
             yield page
-            if not token:
+            if not goes_on(token, following):
                 return
+            token = following
 
     async def watch(
         self,
@@ -246,7 +240,7 @@ class KubernetesCluster:
         timeout_seconds: int = 300,
         fields: str = "",
     ) -> AsyncGenerator[WatchEvent, None]:
-        known = _kind(kind)
+        known = known_kind(kind)
         target = Target("watch", known.plural, namespace if known.namespaced else "")
         query = {
             "watch": "true",
@@ -258,7 +252,7 @@ class KubernetesCluster:
             query["fieldSelector"] = fields
         versions = await self._versions(known)
         for position, version in enumerate(versions):
-            path = self._path(version, known, namespace)
+            path = path_of(version, known, namespace)
             lines = self._transport.lines(path, target, query=query, timeout_seconds=timeout_seconds)
             try:
                 async with aclosing(lines):
@@ -285,7 +279,7 @@ class KubernetesCluster:
             query["container"] = container
         if previous:
             query["previous"] = "true"
-        known = _kind("Pod")
+        known = known_kind("Pod")
         self._require(known, namespace, pod)
         _, answer = await self._on_kind(
             "get",
@@ -309,7 +303,7 @@ class KubernetesCluster:
         return str(answer.get("gitVersion") or "")
 
     async def may(self, verb: str, kind: str, namespace: str = "", *, subresource: str = "") -> bool:
-        known = _kind(kind)
+        known = known_kind(kind)
         group = known.versions[0].rpartition("/")[0]
         attributes = {"verb": verb, "group": group, "resource": known.plural, "subresource": subresource}
         if known.namespaced:
@@ -345,12 +339,12 @@ class KubernetesCluster:
         subresource: str = "",
         name: str = "",
     ) -> JSON:
-        known = _kind(kind)
+        known = known_kind(kind)
         self._require(known, namespace)
         if bool(subresource) != bool(name):
             raise InvalidInput("subresource", "name and subresource go together")
         if subresource == "eviction" and "apiVersion" not in body:
-            budgets = await self._versions(_kind("PodDisruptionBudget"))
+            budgets = await self._versions(known_kind("PodDisruptionBudget"))
             body = {"apiVersion": budgets[0], "kind": "Eviction"} | body
         elif not subresource and "apiVersion" not in body:
             body = {"apiVersion": (await self._versions(known))[0], "kind": kind} | body
@@ -368,7 +362,7 @@ class KubernetesCluster:
         dry_run: bool = False,
         subresource: str = "",
     ) -> JSON:
-        known = _kind(kind)
+        known = known_kind(kind)
         self._require(known, namespace, name)
         return await self._write(
             "update", "PUT", known, namespace, name=name, subresource=subresource, body=body, dry_run=dry_run
@@ -385,7 +379,7 @@ class KubernetesCluster:
         dry_run: bool = False,
         subresource: str = "",
     ) -> JSON:
-        known = _kind(kind)
+        known = known_kind(kind)
         self._require(known, namespace, name)
         return await self._write(
             "patch",
@@ -436,7 +430,7 @@ class KubernetesCluster:
         grace_seconds: int | None = None,
         dry_run: bool = False,
     ) -> None:
-        known = _kind(kind)
+        known = known_kind(kind)
         self._require(known, namespace, name)
         body: JSON = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:

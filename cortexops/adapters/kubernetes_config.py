@@ -39,8 +39,12 @@ def _paths(kubeconfig: str | None) -> str | None:
     return str(Path.home() / ".kube" / "config")
 
 
-def _check(paths: str, context: str | None) -> None:
-    """Refuse what the loader would refuse with a text that may quote a credential."""
+def _check(paths: str, context: str | None) -> str:
+    """The context to use. Refuses what the loader would refuse with a text that may quote a credential.
+
+    Of several files the first that names a current context counts, as for kubectl; where none does, the only
+    context there is.
+    """
     present = [Path(path).expanduser() for path in paths.split(os.pathsep) if path]
     present = [path for path in present if path.exists()]
     if not present:
@@ -59,11 +63,12 @@ def _check(paths: str, context: str | None) -> None:
         for entry in document.get("contexts") or []:
             if isinstance(entry, dict):
                 contexts.append(str(entry.get("name")))
-        current = str(document.get("current-context") or "") or current
-    wanted = context or current
+        current = current or str(document.get("current-context") or "")
+    wanted = context or current or (contexts[0] if len(set(contexts)) == 1 else "")
     if wanted not in contexts:
         field = "context" if context else "kubeconfig"
         raise InvalidInput(field, f"no context {wanted!r}; known: {', '.join(contexts) or 'none'}")
+    return wanted
 
 
 async def load_access(kubeconfig: str | None, context: str | None) -> Access:
@@ -79,7 +84,7 @@ async def load_access(kubeconfig: str | None, context: str | None) -> Access:
         if paths is None:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return Access(configuration, None)
-        _check(paths, context)
+        context = _check(paths, context)
         loader = await config.load_kube_config(
             config_file=paths, context=context, client_configuration=configuration, persist_config=False
         )
@@ -87,6 +92,9 @@ async def load_access(kubeconfig: str | None, context: str | None) -> Access:
         missing = re.search(r"Expected (?:key|object with name) (\S+)", str(error))
         detail = f"{missing[1]} is missing" if missing else "the credentials cannot be loaded"
         raise InvalidInput("kubeconfig", detail) from None
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError, OSError) as error:
+        # a field of another type, base64 that is none, a file that is not there: its text may quote a secret
+        raise InvalidInput("kubeconfig", f"the credentials cannot be read ({type(error).__name__})") from None
 
     async def renew() -> None:
         await loader.load_and_set(configuration)

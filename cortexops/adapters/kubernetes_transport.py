@@ -14,11 +14,13 @@ from yarl import URL
 
 from cortexops.adapters.kubernetes_config import Access, is_loopback, load_access
 from cortexops.adapters.kubernetes_errors import Target, error_for, parse_status
-from cortexops.domain.errors import TemporaryError
+from cortexops.domain.errors import InvalidInput, NoAnswer, TemporaryError
 from cortexops.domain.resource import JSON
 
 _READ_BUFFER = 2**21  # one watch line holds one object, and objects reach 1.5 MB
 _USER_AGENT = "cortexops"
+_LONGEST_WAIT = 2.0  # seconds; a server that asks for more patience is left to whoever repeats the whole
+_TAIL_FACTOR = 32  # a server that sends more than was asked for is heard that much longer: the end tells most
 
 
 class UnservedPath(Exception):
@@ -39,7 +41,9 @@ class Transport:
         self._timeout = request_timeout
         self._api = ApiClient(access.configuration)
         self._session: aiohttp.ClientSession = self._api.rest_client.pool_manager
-        self._host = str(access.configuration.host).rstrip("/")
+        host = str(access.configuration.host).rstrip("/")
+        # as kubectl reads an address without a scheme
+        self._host = host if "://" in host else f"http://{host}"
         if is_loopback(self._host):  # a proxy from the environment must not see loopback calls
             connector = self._session.connector
             self._session.detach()
@@ -51,7 +55,13 @@ class Transport:
     @classmethod
     async def open(cls, kubeconfig: str | None, context: str | None, request_timeout: float) -> Transport:
         """Load credentials and open a session (no request is sent)."""
-        return cls(await load_access(kubeconfig, context), request_timeout)
+        access = await load_access(kubeconfig, context)
+        try:
+            return cls(access, request_timeout)
+        except (OSError, ValueError) as error:  # ssl: a certificate or key that is none
+            raise InvalidInput(
+                "kubeconfig", f"a certificate cannot be used ({type(error).__name__})"
+            ) from None
 
     async def close(self) -> None:
         """Close the connections, also those of answers that nobody has read to their end (a watch left early)."""
@@ -94,7 +104,8 @@ class Transport:
             proxy["proxy"] = self._access.configuration.proxy
         if self._access.configuration.tls_server_name:
             proxy["server_hostname"] = self._access.configuration.tls_server_name
-        for attempt in (1, 2):
+        waited = renewed = False
+        for _ in range(3):
             authorization = await self._authorization()
             headers = {"Accept": accept, "User-Agent": _USER_AGENT}
             if authorization:
@@ -118,12 +129,17 @@ class Transport:
                         return
                     body = await response.read()
             except TimeoutError:
-                raise TemporaryError(f"{target}: no answer from the API server in time") from None
+                raise NoAnswer(f"{target}: no answer from the API server in time") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise TemporaryError(
                     f"{target}: the API server cannot be reached ({type(error).__name__}: {error})"
                 ) from None
-            if response.status == 401 and attempt == 1 and await self._renewed(authorization):
+            if method == "GET" and not waited and (wait := _wait(response)) is not None:
+                waited = True
+                await asyncio.sleep(wait)
+                continue
+            if response.status == 401 and not renewed and await self._renewed(authorization):
+                renewed = True
                 continue
             status = parse_status(body)
             failure = error_for(
@@ -152,7 +168,7 @@ class Transport:
         most_bytes: int | None = None,
         tests: bool = False,
     ) -> bytes:
-        """One request, its whole answer (at most `most_bytes`). Raises the errors of the cluster port."""
+        """One request, its whole answer (at most `most_bytes`, its end). Raises the errors of the cluster port."""
         data = None if body is None else msgspec.json.encode(body)
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with self._response(
@@ -168,12 +184,15 @@ class Transport:
         ) as response:
             if most_bytes is None:
                 return await response.read()
-            read = bytearray()
+            read, heard = bytearray(), 0
             async for chunk in response.content.iter_any():
                 read += chunk
-                if len(read) >= most_bytes:
+                heard += len(chunk)
+                if len(read) > 2 * most_bytes:
+                    del read[:-most_bytes]
+                if heard >= _TAIL_FACTOR * most_bytes:
                     break
-            return bytes(read[:most_bytes])
+            return bytes(read[-most_bytes:])
 
     async def send_json(self, method: str, path: str, target: Target, **options: Any) -> JSON:
         """As `send`, decoded."""
@@ -201,6 +220,17 @@ class Transport:
                 for piece in rest:
                     yield b"".join(pending)
                     pending = [piece]
+
+
+def _wait(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds after which a server that is busy wants to be asked again, where it says so and means soon."""
+    if response.status not in (429, 503):
+        return None
+    try:
+        seconds = float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return max(seconds, 0.05) if seconds <= _LONGEST_WAIT else None
 
 
 def decode(data: bytes, target: Target) -> JSON:

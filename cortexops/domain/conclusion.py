@@ -73,6 +73,8 @@ def is_healthy(scene: Scene) -> bool:
         return False
     if scene.target.kind == "PersistentVolumeClaim" and not own:
         return text(scene.get(scene.target) or {}, "status", "phase") == "Bound"
+    if scene.target.kind == "Namespace":
+        return False  # only some of its workloads were looked at
     if scene.target.kind == "ResourceQuota":
         return not used_up(scene.get(scene.target) or {})
     if scene.target.kind == "Certificate":
@@ -92,17 +94,16 @@ def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
         return False
     if asked and any(gap.reason is not GapReason.NO_DATA and "pods/log" in gap.what for gap in scene.gaps):
         return True
-    if asked and not any(log_lines(scene, subject) for subject in own):
-        return True
+    if late or (asked and not any(log_lines(scene, subject) for subject in own)):
+        return True  # how long answers take, no status shows
     for subject in own:
         for _, _, previous, lines in log_lines(scene, subject):
             tail = lines[-_LAST_LINES:]
             wrong = {
-                *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.about_credentials(tail)
+                *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.about_credentials(tail),
+                *complaints.of_a_peer(tail),
             }  # fmt: skip
             if asked and not previous and complaints.answers_with_errors(tail):
-                return True
-            if late and not previous and complaints.slow_answers(tail):
                 return True
             if not previous and (len(wrong) * 2 > len(tail) or (asked and wrong)):
                 return True

@@ -9,6 +9,7 @@ CortexError
 │   ├── Rejected              the other side understood and refused (validation, admission, quota)
 │   └── IntegrityError        stored data is not what was written
 └── TemporaryError(delay)     try again, not before `delay`
+    └── NoAnswer              nothing came in time: asking for the like again would cost as much
 """
 
 from __future__ import annotations
@@ -69,3 +70,7 @@ class TemporaryError(CortexError):
     def __init__(self, message: str, *, delay: timedelta = timedelta(seconds=1)) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class NoAnswer(TemporaryError):
+    """Nothing came within the time limit of one request."""

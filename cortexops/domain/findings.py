@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods
 from cortexops.domain.kubernetes.refusals import refusal
-from cortexops.domain.kubernetes.values import mapping, objects, text, texts
+from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.recovered import runs_again
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.seen import (
+    Link,
+    Subject,
+    Trouble,
+    alerted_at,
+    backing,
+    means_service,
+    seen_until,
+    service_ready,
+    signal_types,
+    top_owner,
+)
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
 
@@ -25,93 +36,27 @@ WORKLOADS = (
     "ReplicaSet",
     "ReplicationController",
 )
+__all__ = [  # asked for here by all that read a scene, wherever they are worked out
+    "Link", "Subject", "Trouble", "alerted_at", "backing", "means_service", "seen_until", "service_ready",
+    "signal_types", "top_owner",
+]  # fmt: skip
 NEARLY_CALLED = 0.75
 """Likeness (difflib's ratio) of two names of which one may be a slip of the other."""
 _RECENT = timedelta(hours=6)
 _RECENT_WHEN_ALERTED = timedelta(days=7)  # an alert about kills refers to a kill, however long ago
 _CRASH_SIGNALS = frozenset({SignalType.OOM_KILL, SignalType.CRASH_LOOP, SignalType.MEMORY_HIGH})
-_SERVING_SIGNALS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
+_ANSWERS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY})
+_SERVING_SIGNALS = _ANSWERS | {SignalType.OTHER}
 _AGAIN_AND_AGAIN = 3  # restarts
-_DEEPEST = 3  # calls followed upstream
+_DEEPEST = 4  # calls followed upstream
 DNS = ("kube-system", "kube-dns")
 """(namespace, name) of the Service that resolves names for the cluster."""
 _BY_ITS_WORDS = 0.95  # the callee looks well, and says that it is not
 _LAST_LINES = 30
 _WITHOUT_LOGS = 0.85  # how much of the blame stays when the caller's logs could not be read
-
-
-class Subject(NamedTuple):
-    """A workload that may be the cause: the target's own, or one upstream that the target complains about.
-
-    `weight` (0–1) is how sure it is that its trouble is the target's; `distance` counts topology steps.
-    """
-
-    ref: ResourceRef
-    obj: JSON
-    pods: tuple[tuple[ResourceRef, JSON], ...]
-    distance: int = 0
-    weight: float = 1.0
-
-    @property
-    def upstream(self) -> bool:
-        return self.distance > 1
-
-
-class Trouble(NamedTuple):
-    """One container that does not do its work."""
-
-    subject: Subject
-    pod: ResourceRef
-    obj: JSON
-    state: pods.ContainerState
-
-
-class Link(NamedTuple):
-    """A call from a workload to a Service, and what speaks for its being the way the trouble came."""
-
-    service: ResourceRef
-    workloads: tuple[ResourceRef, ...]
-    lines: tuple[str, ...]
-    log: ResourceRef | None
-    weight: float
-
-
-def alerted_at(scene: Scene) -> datetime:
-    """When the first signal fired; the investigation's moment when there was none. Never the wall clock."""
-    if scene.clocks_apart and scene.newest_write is not None:
-        return max(scene.told_at, scene.newest_write)
-    return scene.told_at
-
-
-def seen_until(scene: Scene) -> datetime:
-    """The latest moment that anything in the scene speaks of: "now" as the cluster showed itself.
-
-    Alerts are looked into long after, too; the wall clock then says nothing about how long a thing has hung.
-    """
-    times = [alerted_at(scene)]
-    times += [event.last for event in scene.events if event.last is not None]
-    for _, pod in scene.of_kind("Pod"):
-        ready = meta.condition(pod, "Ready").since
-        times += [ready] if ready is not None else []
-        for state in pods.container_states(pod):
-            marks = (state.running_since, state.final.at if state.final else None)
-            times += [mark for mark in marks if mark is not None]
-    return min(max(times), max(scene.now, alerted_at(scene)))
-
-
-def signal_types(scene: Scene) -> set[SignalType]:
-    return {signal.type for signal in scene.signals}
-
-
-def top_owner(scene: Scene, ref: ResourceRef) -> ResourceRef:
-    """The highest known owner, the object itself when it has none."""
-    seen = {ref}
-    while True:
-        above = [o for o in scene.topology.into(ref, Relation.OWNS) if o not in seen]
-        if not above:
-            return ref
-        ref = above[0]
-        seen.add(ref)
+_BY_ITS_NAME = 0.95  # it is down, and a complaint holds its name, which may be a common word
+_UNNAMED = 0.9  # it is down, and the only one that the complaints can mean
+_UNNAMED_WELL = 0.8  # it only complains, too
 
 
 def roots(scene: Scene) -> list[ResourceRef]:
@@ -131,6 +76,8 @@ def roots(scene: Scene) -> list[ResourceRef]:
             ]
         found = [workload for service in services for workload in backing(scene, service)]
         found += [w for service in services for w in topology.out(service, Relation.MEANT_FOR)]
+    elif target.kind == "Namespace":
+        found = topology.out(target, Relation.MEANT_FOR)
     elif target.kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
         found = topology.out(target, Relation.SCALES, Relation.GUARDS)
     elif target.kind in ("ConfigMap", "Secret", "PersistentVolumeClaim"):
@@ -138,12 +85,6 @@ def roots(scene: Scene) -> list[ResourceRef]:
     else:
         found = []
     return list(dict.fromkeys(found))
-
-
-def backing(scene: Scene, service: ResourceRef) -> list[ResourceRef]:
-    """The workloads whose pods a Service selects, by their pods or by their template."""
-    selected = scene.topology.out(service, Relation.SELECTS)
-    return list(dict.fromkeys(top_owner(scene, ref) for ref in selected))
 
 
 def _subject(scene: Scene, ref: ResourceRef, distance: int, weight: float) -> Subject:
@@ -191,36 +132,6 @@ def log_lines(scene: Scene, subject: Subject) -> list[tuple[ResourceRef, str, bo
     return sorted(found, key=lambda item: (not item[2], item[0].name, item[1]))
 
 
-def service_ready(scene: Scene, service: ResourceRef) -> int | None:
-    """How many ready addresses a Service has; None when that is not known."""
-    slices = [
-        obj
-        for ref, obj in scene.of_kind("EndpointSlice")
-        if ref.namespace == service.namespace
-        and meta.labels(obj).get("kubernetes.io/service-name") == service.name
-    ]
-    if slices:
-        return sum(
-            mapping(endpoint, "conditions").get("ready") is not False
-            for obj in slices
-            for endpoint in objects(obj, "endpoints")
-        )
-    endpoints = scene.get(scene.ref("Endpoints", service.namespace, service.name))
-    if endpoints is not None:
-        return sum(len(objects(part, "addresses")) for part in objects(endpoints, "subsets"))
-    workloads = [scene.get(ref) for ref in backing(scene, service)]
-    known = [workload for workload in workloads if workload is not None]
-    return sum(pods.ready_replicas(workload) for workload in known) if known else None
-
-
-def means_service(scene: Scene, host: str, service: ResourceRef, caller_namespace: str) -> bool:
-    """Whether a host name or address in a line is that Service."""
-    if hosts.service_address(host, caller_namespace) == (service.namespace, service.name):
-        return True
-    spec = mapping(scene.get(service) or {}, "spec")
-    return host in (text(spec, "clusterIP"), text(spec, "externalName")) and host not in ("", "None")
-
-
 def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
     """The calls of a troubled workload to Services that do not answer, and that its logs complain about.
 
@@ -229,6 +140,7 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
     """
     called = scene.topology.out(subject.ref, Relation.CALLS)
     logs = log_lines(scene, subject)
+    loose = {line: pod for pod, _, _, told in logs for line in complaints.complaining(told)}
     found: list[Link] = []
     for service in called:
         workloads = tuple(ref for ref in backing(scene, service) if ref != subject.ref)
@@ -242,13 +154,92 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
             lines = [cluster_services(scene, subject)[service]]
         broken = service_ready(scene, service) == 0
         ill = any(_is_ill(scene, ref) for ref in workloads)
+        by_name = not lines and (broken or ill or "-" in service.name)
+        if by_name and not any(_ill_for_long(scene, ref) for ref in workloads):
+            lines = [line for line in loose if complaints.names(line, service.name)]
+            where = loose[lines[0]] if lines else None
         if lines and (broken or ill):
-            found.append(Link(service, workloads, tuple(lines), where, 1.0))
-        elif lines and any(_misbehaves(scene, ref) for ref in workloads):
+            found.append(Link(service, workloads, tuple(lines), where, _BY_ITS_NAME if by_name else 1.0))
+        elif lines and any(own_words(scene, ref) for ref in workloads):
             found.append(Link(service, workloads, tuple(lines), where, _BY_ITS_WORDS))
         elif not logs and broken and is_troubled(scene, subject):
             found.append(Link(service, workloads, (), None, _WITHOUT_LOGS))
-    return found
+    return found or _unnamed(scene, subject, called)
+
+
+def _unnamed(scene: Scene, subject: Subject, called: Sequence[ResourceRef]) -> list[Link]:
+    """The one callee that has gone down lately, where a workload that looks well answers badly and its logs
+    tell of a peer without a name, or tell nothing. Two that could be meant are none."""
+    if not serves_badly(scene) or is_troubled(scene, subject) or not called_or_may(scene, subject):
+        return []
+    lines = unnamed_complaints(scene, subject)
+    if lines is None or (not lines and not signal_types(scene) & _ANSWERS):
+        return []
+    down: dict[tuple[ResourceRef, ...], Link] = {}
+    wrong: dict[tuple[ResourceRef, ...], Link] = {}
+    for service in called_or_may(scene, subject):
+        workloads = tuple(ref for ref in backing(scene, service) if ref != subject.ref)
+        where = next(
+            (pod for pod, _, _, told in log_lines(scene, subject) if lines and lines[0] in told), None
+        )
+        if any(_is_ill(scene, ref) for ref in workloads) or service_ready(scene, service) == 0:
+            if not any(_ill_for_long(scene, ref) for ref in workloads):
+                down.setdefault(workloads, Link(service, workloads, tuple(lines), where, _UNNAMED))
+        elif service in called and any(
+            own_words(scene, ref) and (lines or _misses_one(scene, ref)) for ref in workloads
+        ):
+            wrong.setdefault(workloads, Link(service, workloads, tuple(lines), where, _UNNAMED_WELL))
+    for links in (down, wrong):
+        if len(links) == 1:
+            return list(links.values())
+        if links:
+            return []
+    return []
+
+
+def _misses_one(scene: Scene, ref: ResourceRef) -> bool:
+    """Whether a workload complains of a Service that has nobody ready."""
+    subject = _subject(scene, ref, 0, 1.0)
+    told = [line for _, _, _, lines in log_lines(scene, subject) for line in lines]
+    return any(
+        service_ready(scene, service) == 0 and complaints_about(scene, subject, service, told)
+        for service in scene.topology.out(ref, Relation.CALLS)
+    )
+
+
+def called_or_may(scene: Scene, subject: Subject) -> list[ResourceRef]:
+    """The Services that a workload calls or, as its complaints name nobody, may call; not DNS."""
+    found = scene.topology.out(subject.ref, Relation.CALLS, Relation.MAY_CALL)
+    return [ref for ref in dict.fromkeys(found) if (ref.namespace, ref.name) != DNS]
+
+
+def unnamed_complaints(scene: Scene, subject: Subject) -> list[str] | None:
+    """Its complaints about peers, if none of them says which; None when some do, or it complains of itself."""
+    lines: list[str] = []
+    for _, _, _, told in log_lines(scene, subject):
+        handed_on = complaints.of_a_peer(told)
+        own = [line for line in told if line not in handed_on]
+        if complaints.own_fault(own) or complaints.about_credentials(own) or complaints.saturated(own):
+            return None
+        lines += [*complaints.unreachable(told), *complaints.answered_badly(told)]
+    if any(_names_somebody(scene, host) for line in lines for host in hosts.hosts_in_line(line)):
+        return None
+    return list(dict.fromkeys(lines))
+
+
+def _names_somebody(scene: Scene, host: str) -> bool:
+    """Whether what was found in a line is a host, and no common word after "connect to"."""
+    known = {ref.name for ref, _ in scene.of_kind("Service")}
+    return host in known or any(mark in host for mark in ".-") or any(c.isdigit() for c in host)
+
+
+def _ill_for_long(scene: Scene, ref: ResourceRef) -> bool:
+    subject = _subject(scene, ref, 0, 1.0)
+    began = failed_before(scene, subject)
+    if pods.wanted_replicas(subject.obj) == 0:
+        write = meta.writes(subject.obj, "spec", "replicas")
+        return write is None or write.at < alerted_at(scene) - _RECENT
+    return began is not None and began < alerted_at(scene) - _RECENT
 
 
 def complaints_about(scene: Scene, subject: Subject, service: ResourceRef, lines: Sequence[str]) -> list[str]:
@@ -298,19 +289,21 @@ def _with_sets(scene: Scene, subject: Subject) -> list[ResourceRef]:
     return [subject.ref, *(ref for ref in scene.topology.out(subject.ref, Relation.OWNS))]
 
 
-def _misbehaves(scene: Scene, ref: ResourceRef) -> bool:
-    """Whether a workload whose pods may be ready says that it fails."""
-    for _, _, _, lines in log_lines(scene, _subject(scene, ref, 0, 1.0)):
+def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, tuple[str, ...]] | None:
+    """(pod, container, previous, lines) in which a workload whose pods may be ready says that it fails."""
+    for pod, container, previous, lines in log_lines(scene, _subject(scene, ref, 0, 1.0)):
         tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
         wrong = (
             complaints.own_fault,
             complaints.unreachable,
+            complaints.of_a_peer,
             complaints.about_credentials,
             complaints.saturated,
         )
-        if any(each(tail) for each in wrong):
-            return True
-    return False
+        said = next((found for each in wrong if (found := each(tail))), [])
+        if said:
+            return pod, container, previous, tuple(said)
+    return None
 
 
 def _is_ill(scene: Scene, ref: ResourceRef) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cortexops.domain.findings import Subject
 from cortexops.domain.kubernetes import hosts, pods
-from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.kubernetes.mentions import NAMES_ADDRESS
+from cortexops.domain.kubernetes.values import number, objects, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -28,3 +31,35 @@ def names_nobody_else(scene: Scene, subject: Subject, obj: JSON, key: str) -> bo
         if address is None or scene.get(scene.ref("Service", *address)) is not None:
             return False
     return bool(key)
+
+
+class Said(Protocol):
+    """A complaint: its lines, and how they name what a configuration holds."""
+
+    @property
+    def how(self) -> str: ...
+
+    @property
+    def lines(self) -> tuple[str, ...]: ...
+
+
+def leads_to_services(scene: Scene, subject: Subject, complaint: Said, *, changed: bool) -> bool:
+    """Whether all addresses complained about are ports that Services offer: then a value that names them is
+    right, and the trouble lies behind it. A change of something else than addresses may be wrong all the same."""
+    word, as_address = complaint.how.rpartition(" ")[2], complaint.how.startswith(NAMES_ADDRESS)
+    named = hosts.service_address(word, subject.ref.namespace)
+    if (as_address or not changed) and named and scene.get(scene.ref("Service", *named)) is not None:
+        return True
+    if changed or as_address:
+        return False
+    met = False
+    for line in complaint.lines:
+        ports = dict(hosts.ports_in_line(line))
+        for host in hosts.hosts_in_line(line):
+            address = hosts.service_address(host, subject.ref.namespace)
+            service = scene.get(scene.ref("Service", *address)) if address is not None else None
+            offered = {number(each, "port") for each in objects(service or {}, "spec", "ports")}
+            if service is None or (host in ports and ports[host] not in offered):
+                return False
+            met = True
+    return met

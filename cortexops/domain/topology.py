@@ -20,6 +20,7 @@ class Relation(StrEnum):
     RUNS_ON = "runs_on"  # Pod → Node
     ROUTES_TO = "routes_to"  # Ingress → Service
     CALLS = "calls"  # workload → Service it names in its configuration
+    MAY_CALL = "may_call"  # workload → Service beside it that is down, where its complaints name nobody
     SCALES = "scales"  # HorizontalPodAutoscaler → workload
     GUARDS = "guards"  # PodDisruptionBudget → workload
     MEANT_FOR = "meant_for"  # Service → workload that it seems to be for and does not select

@@ -16,6 +16,14 @@ def _is_alert(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("labels"), dict) and "alertname" in item["labels"]
 
 
+def _listed(payload: dict[str, Any]) -> Any:
+    """The alerts of a webhook, or of an answer of Prometheus' own API (`/api/v1/alerts`)."""
+    data = payload.get("data")
+    if "alerts" not in payload and payload.get("status") == "success" and isinstance(data, dict):
+        return data.get("alerts")
+    return payload.get("alerts")
+
+
 class Alertmanager:
     """Each alert becomes one signal; the webhook's grouping plays no part."""
 
@@ -26,14 +34,14 @@ class Alertmanager:
             return bool(payload) and all(_is_alert(item) for item in payload)
         if not isinstance(payload, dict) or "orgId" in payload:  # that one is Grafana's
             return False
-        alerts = payload.get("alerts")
+        alerts = _listed(payload)
         return _is_alert(payload) or (isinstance(alerts, list) and any(_is_alert(item) for item in alerts))
 
     def parse(self, payload: Any, *, cluster: str, now: datetime) -> ParseResult:
         if isinstance(payload, list):
             alerts = payload
-        elif isinstance(payload, dict) and "alerts" in payload:
-            alerts = payload["alerts"]
+        elif isinstance(payload, dict) and ("alerts" in payload or _listed(payload) is not None):
+            alerts = _listed(payload)
         elif isinstance(payload, dict) and "labels" in payload:
             alerts = [payload]
         else:
@@ -46,6 +54,8 @@ class Alertmanager:
 def _signal(alert: Any, cluster: str, now: datetime) -> Signal | Skip:
     if not isinstance(alert, dict):
         raise InvalidInput("alert", "must be an object")
+    if alert.get("activeAt") and not alert.get("startsAt"):  # as Prometheus' API lists them
+        alert = {**alert, "startsAt": alert["activeAt"]}
     status = alert.get("status")
     if status in ("firing", "resolved"):
         return alert_signal("alertmanager", alert, status == "resolved", cluster, now)

@@ -108,7 +108,7 @@ async def run(bench: Bench, ground: Ground, plan: Plan, crash: Crash | None = No
     began = time.monotonic()
     site = Site(ground.admin, ground.lending)
     try:
-        async with asyncio.timeout(2 * _PATIENCE):
+        async with asyncio.timeout(3 * _PATIENCE):
             await site.open()
             scene = await SCENES[plan.action](site)
             await _play(bench, ground, site, scene, left, crash)

@@ -30,6 +30,8 @@ class Scene(NamedTuple):
     files: Mapping[str, str] | None = None
 
 
+_CONTROLLERS = 100.0
+"""Seconds for controllers to do their part: after the API server was killed they look for it with growing pauses."""
 _TAINT = [{"key": "crash", "value": "lent", "effect": "NoSchedule"}]
 _TOLERATION = {"key": "crash", "operator": "Exists"}
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -131,7 +133,7 @@ class Site:
             notes = live["metadata"].get("annotations") or {}
             return seen and notes.get("deployment.kubernetes.io/revision") == str(number)
 
-        await eventually(there, 40)
+        await eventually(there, _CONTROLLERS)
 
     async def pods(self, name: str = "web", replicas: int = 1, node: str = "") -> list[JSON]:
         """A ReplicaSet's pods: never started, or bound to the node."""
@@ -150,7 +152,7 @@ class Site:
             placed = [pod for pod in found if pod["spec"].get("nodeName", "") == node]
             return placed if len(placed) == replicas else []
 
-        found: list[JSON] = await eventually(made, 40)
+        found: list[JSON] = await eventually(made, _CONTROLLERS)
         return found
 
     async def node(self, **spec: Any) -> ResourceRef:
@@ -172,7 +174,7 @@ class Site:
             await asyncio.sleep(0.1)
             return len(specs) > 6 and all(spec == specs[-1] for spec in specs[-5:])
 
-        await eventually(left_alone, 40)
+        await eventually(left_alone, _CONTROLLERS)
         return ref
 
     async def _cron_version(self) -> str:
@@ -336,7 +338,7 @@ async def rerun_job__failed(site: Site) -> Scene:
         await asyncio.sleep(0.3)
         return bool((await site.live(ref))["status"].get("conditions"))
 
-    await eventually(said, 40)
+    await eventually(said, _CONTROLLERS)
     return _on(ref, "rerun_job")
 
 
@@ -381,7 +383,7 @@ async def expand_pvc(site: Site) -> Scene:
         live = await site.live(ref)
         return live.get("status", {}).get("phase") == "Bound" and "capacity" in live["status"]
 
-    await eventually(bound, 40)
+    await eventually(bound, _CONTROLLERS)
     return _on(ref, "expand_pvc", size="2Gi")._replace(undo=False)  # no volume can be made smaller
 
 

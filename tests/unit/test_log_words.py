@@ -72,9 +72,26 @@ def test_words_about_reading_that_are_no_complaint_refuse_nothing() -> None:
     )
 
 
-def test_slow_answers_are_told_from_quick_ones() -> None:
-    lines = ["WARN slow request GET /list took 3120ms", "INFO GET /list took 12ms", "INFO took 2.5s"]
-    assert complaints.slow_answers(lines) == [lines[0], lines[2]]
+def test_what_a_peer_answered_is_no_fault_of_the_one_that_hands_it_on() -> None:
+    lines = [
+        "ERROR could not get rates: rpc error: code = Unknown desc = KeyError: 'rate'",
+        "ERROR text-service returned an exception",
+        "ERROR failed to read posts from post-storage-service",
+    ]
+    assert complaints.of_a_peer(lines) == lines
+    assert not complaints.own_fault(lines)
+    assert complaints.own_fault(["ERROR KeyError: 'rate'"])
+
+
+def test_names_that_a_server_denies_are_told_from_servers_that_do_not_answer() -> None:
+    denied = "lookup search on 10.96.0.10:53: no such host"
+    assert complaints.no_such_name([denied, "lookup search on 10.96.0.10:53: i/o timeout"]) == [denied]
+    assert not complaints.resolving([denied])
+
+
+def test_settings_are_the_words_that_people_make_up() -> None:
+    line = "Payment request failed (paymentFailure flag enabled, retry_limit and max-items as before)"
+    assert complaints.settings(line) == ["paymentFailure", "retry_limit", "max-items"]
 
 
 def test_a_volumes_node_affinity_picks_nodes_by_their_labels() -> None:

@@ -25,6 +25,8 @@ _UNREACHABLE = re.compile(
     r"|no route to host|ehostunreach|network is unreachable|connection reset|econnreset|i/o timeout"
     r"|connect(?:ion)? timed? ?out|etimedout|timed? ?out|deadline exceeded|connection timeout|unreachable"
     r"|could not connect|unable to connect|cannot connect|can't connect|failed to connect"
+    r"|not possible to connect|no suitable servers found|run out of available brokers|no address(?:es)? available"
+    r"|zero addresses|broker transport failure"
     r"|connection (?:failed|closed|lost)|server closed the connection"
     r"|could not be established|not present in metadata|no resolvable bootstrap"
     r"|\b50[234]\b|service unavailable|bad gateway|gateway time-?out|unavailable|upstream)"
@@ -41,8 +43,16 @@ _RESOLVING = re.compile(
     r"|temporary failure in name resolution"
     r"|eai_again|could not resolve host|name resolution (?:timed? ?out|failed)|dns (?:timeout|lookup timed out))"
 )
+_SETTING = re.compile(r"\b(?=\w*[a-z]\w*[A-Z_]|\w+-\w)[A-Za-z][\w-]{6,60}\b")
+_NO_SUCH_NAME = re.compile(
+    r"(?i)(\bno such host\b|\bnxdomain\b|\benotfound\b|name or service not known|\bunknown ?host)"
+)
 _BAD_ANSWER = re.compile(
     r"(?i)((?:status|code|returned|responded|answered|response)[^\n]{0,30}\b5\d\d\b|internal server error)"
+)
+_OF_A_PEER = re.compile(
+    r"(?i)(\brpc error: code = |\bstatuscode\.[a-z_]+ details|\breturned an? (?:exception|error)\b"
+    r"|\bfailed to (?:connect|receive|retrieve|fetch|read|get)\b.{0,80}\b(?:to|from)\b)"
 )
 _SLOW = re.compile(
     r"(?i)(i/o timeout|timed? ?out|deadline exceeded|etimedout|connection timeout|no route to host)"
@@ -58,10 +68,6 @@ _SATURATED = re.compile(
 _AT_SERVER = re.compile(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
     r"|connection limit)"
-)
-_TAKES_LONG = re.compile(
-    r"(?i)(\bslow (?:request|query|sql|statement|response|call|transaction)|(?:took|duration|elapsed|latency)\W{1,3}"
-    r"(?:\d{4,}(?:\.\d+)? ?ms|\d+(?:\.\d+)? ?s(?:ec|econds?)?\b))"
 )
 _FULL = re.compile(
     r"(?i)(no space left on device|enospc|disk (?:is )?full|disk quota exceeded|out of disk space)"
@@ -135,12 +141,27 @@ def waiting_for(lines: Sequence[str]) -> list[str]:
 
 def answered_badly(lines: Sequence[str]) -> list[str]:
     """Complaints that a peer answered with an error of its own."""
-    return [line for line in complaining(lines) if _BAD_ANSWER.search(line)]
+    return [line for line in complaining(lines) if _BAD_ANSWER.search(line) or _OF_A_PEER.search(line)]
 
 
 def resolving(lines: Sequence[str]) -> list[str]:
     """Complaints that names could not be resolved because nobody answered; an unknown name is none."""
     return [line for line in lines if _RESOLVING.search(line)]
+
+
+def no_such_name(lines: Sequence[str]) -> list[str]:
+    """Complaints that a name server answered, and knows no such name."""
+    return [line for line in lines if _NO_SUCH_NAME.search(line)]
+
+
+def settings(line: str) -> list[str]:
+    """Words such as people make up for a setting: `paymentFailure`, `payment_failure`, `payment-failure`."""
+    return list(dict.fromkeys(_SETTING.findall(line)))
+
+
+def of_a_peer(lines: Sequence[str]) -> list[str]:
+    """Complaints that hand on what a peer answered, whatever that was."""
+    return [line for line in complaining(lines) if _OF_A_PEER.search(line)]
 
 
 def slow(lines: Sequence[str]) -> list[str]:
@@ -156,11 +177,6 @@ def saturated(lines: Sequence[str]) -> list[str]:
 def at_server(line: str) -> bool:
     """Whether it is the server that has no more connections, rather than the caller's own pool."""
     return _AT_SERVER.search(line) is not None
-
-
-def slow_answers(lines: Sequence[str]) -> list[str]:
-    """Lines in which a program says that it takes long to answer, or that somebody does."""
-    return [line for line in lines if _TAKES_LONG.search(line)]
 
 
 def disk_full(lines: Sequence[str]) -> list[str]:
@@ -216,6 +232,7 @@ def own_fault(lines: Sequence[str]) -> list[str]:
         for line in complaining(lines)
         if _OWN_FAULT.search(line)
         and not _UNREACHABLE.search(line)
+        and not _OF_A_PEER.search(line)
         and not _CREDENTIALS.search(line)
         and not refused_by_store([line])
     ]

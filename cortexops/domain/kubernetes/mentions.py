@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +17,8 @@ _SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
 _SHORTEST_WORD = 6
 _SHORTEST_BOUND = 6
 _LONGEST_FILE = 20_000
+NAMES_ADDRESS = "names its address"
+_TOKEN = re.compile(r"[A-Za-z0-9._-]+")
 _COMMON = ("true", "false", "null", "none", "info", "error", "default", "debug", "warn", "production")
 _NAME = r"(?-i:\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b)"
 _ADDRESS = re.compile(r"(?<![\w.])(?!127\.|0\.)\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
@@ -63,11 +66,13 @@ def mention(obj: JSON, uses: Sequence[ConfigUse], line: str) -> Mention | None:
         if (whole or key in taken) and (word := _bound(taken.get(key) or key, line)):
             return Mention(key, f"names {word}", 0.95)
     for key in keys:
-        value = values.get(key, "").strip()
+        value = _spread(values.get(key, "").strip())
         if (whole or key in taken) and value and not secret_name(key):
             inner = _inner(value, line) if "\n" in value else ""
             if inner:
                 return Mention(key, f"names {inner}", 0.95)
+            if "\n" in value and (address := _address(value, line)):
+                return Mention(key, f"{NAMES_ADDRESS} {address}", 0.9)
             if "\n" not in value and distinct(value) and value.lower() in line.lower():
                 return Mention(key, f"shows its value {value[:80]}", 0.95)
             for host in hosts.hosts_in_value(key, value) if "\n" not in value else ():
@@ -89,6 +94,28 @@ def _bound(key: str, line: str) -> str:
     joined = r"[._:-]*".join(map(re.escape, parts))
     match = re.search(rf"(?i)(?<![\w.:-]){joined}(?![\w-])", line)
     return match.group(0) if match is not None and re.search(r"[.:]", match.group(0)) else ""
+
+
+def _spread(value: str) -> str:
+    """A JSON document in one line as one of many, with a setting in each; anything else as it is."""
+    if "\n" not in value and value[:1] == "{" and len(value) <= _LONGEST_FILE:
+        try:
+            return json.dumps(json.loads(value), indent=1)
+        except ValueError:
+            return value
+    return value
+
+
+def _address(value: str, line: str) -> str:
+    """A host that stands as a value in the document and that the line names: in small letters, with a hyphen or
+    a dot, as a bare word may be anything."""
+    named = set(_TOKEN.findall(line.lower()))
+    for entry in value[:_LONGEST_FILE].splitlines():
+        _, _, given = entry.partition("=" if "=" in entry else ":")
+        for host in _TOKEN.findall(given):
+            if len(host) > _SHORTEST_WORD and host in named and host[0].isalnum() and {*host} & {*"-."}:
+                return str(host)
+    return ""
 
 
 def _inner(value: str, line: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from cortexops.domain.kubernetes.values import objects, text, texts, words
 from cortexops.domain.resource import JSON
+
+_REQUIREMENT = re.compile(
+    r"\s*(?:(?P<key>[^\s!=,()]+)\s*(?:(?P<is>==?|!=)\s*(?P<value>[^\s,()]*)"
+    r"|\s(?P<set>in|notin)\s*\((?P<values>[^)]*)\))?|!\s*(?P<absent>[^\s!=,()]+))\s*"
+)
 
 
 def equals(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
@@ -63,3 +69,23 @@ def query(selector: JSON) -> str:
 def simple_query(selector: Mapping[str, str]) -> str:
     """A Service's selector as a `labelSelector` parameter."""
     return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+
+
+def query_matches(query: str, labels: Mapping[str, str]) -> bool:
+    """Whether the string form picks the labels; an empty one picks all, and so does what cannot be read."""
+    for part in re.split(r",(?![^(]*\))", query) if query else ():
+        found = _REQUIREMENT.fullmatch(part)
+        if found is None:
+            continue
+        if found["absent"]:
+            holds = found["absent"] not in labels
+        elif found["set"]:
+            among = labels.get(found["key"]) in {value.strip() for value in found["values"].split(",")}
+            holds = among == (found["set"] == "in")
+        elif found["is"]:
+            holds = (labels.get(found["key"]) == found["value"]) == (found["is"] != "!=")
+        else:
+            holds = found["key"] in labels
+        if not holds:
+            return False
+    return True

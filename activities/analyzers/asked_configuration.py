@@ -1,0 +1,91 @@
+"""A workload that fails on a setting which somebody it calls serves: a feature flag, a rule, a limit.
+
+The setting lies in a ConfigMap of the one that serves it, was changed lately, and the complaints name it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import by_whom, cite_log, cite_write, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import complaints, meta
+from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.seen import alerted_at, backing
+from cortexops.domain.topology import Relation
+
+_LATELY = timedelta(hours=6)
+_EXPLAINS = (
+    Category.DEPENDENCY_DOWN, Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT,
+)  # fmt: skip
+
+
+@analyzer("asked_configuration")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found = []
+    for subject in subjects(scene):
+        if not serves_badly(scene) and not is_troubled(scene, subject):
+            continue
+        for ref, server in _served_to(scene, subject):
+            hypothesis = _of(scene, book, subject, ref, server)
+            if hypothesis is not None:
+                found.append(hypothesis)
+    return found
+
+
+def _served_to(scene: Scene, subject: Subject) -> list[tuple[ResourceRef, ResourceRef]]:
+    """(ConfigMap, the workload that reads it) of those whom the subject calls, without what it reads itself."""
+    own = set(scene.topology.out(subject.ref, Relation.USES_CONFIG))
+    return [
+        (ref, server)
+        for service in scene.topology.out(subject.ref, Relation.CALLS)
+        for server in backing(scene, service)
+        for ref in scene.topology.out(server, Relation.USES_CONFIG)
+        if ref not in own and server != subject.ref
+    ]
+
+
+def _of(
+    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, server: ResourceRef
+) -> Hypothesis | None:
+    obj: JSON = scene.get(ref) or {}
+    write, born = meta.writes(obj, "data"), meta.created(obj)
+    if write is None or born is None or write.at <= born or write.at > alerted_at(scene):
+        return None
+    if write.at < scene.onset - _LATELY:
+        return None
+    data = texts(obj, "data")
+    for pod, container, previous, lines in log_lines(scene, subject):
+        for line in complaints.complaining(lines):
+            named = next((word for word in complaints.settings(line) if _holds(data, word)), "")
+            if named:
+                return Hypothesis(
+                    resource=ref,
+                    category=Category.CONFIGMAP_CHANGED,
+                    summary=f"{subject.ref} fails on {named}, which {server} serves from {ref}, changed"
+                    f"{by_whom(write)} at {write.at:%Y-%m-%d %H:%M:%S} UTC",
+                    support=support(subject, 0.95, precedes=True, steps=1),
+                    evidence=(
+                        cite_write(book, ref, f"{ref}, which {server} reads, was changed", write),
+                        cite_log(book, pod, container, previous, [line], f"names {named}"),
+                    ),
+                    explains=_EXPLAINS,
+                    facts={
+                        "configmap": ref.name,
+                        "changed_at": write.at.isoformat(),
+                        "key": _holds(data, named),
+                    },
+                )
+    return None
+
+
+def _holds(data: dict[str, str], word: str) -> str:
+    """The key of the ConfigMap that is that word or whose document has such a key; "" when there is none."""
+    key = re.compile(rf"(?m)(?:^|[\"'\s{{,]){re.escape(word)}[\"']?\s*[:=]")
+    return word if word in data else next((name for name, value in data.items() if key.search(value)), "")

@@ -1,0 +1,123 @@
+"""Whose trouble it may be, and what a scene says at once: owners, backends, the moment of the alert."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from cortexops.domain.kubernetes import hosts, meta, pods
+from cortexops.domain.kubernetes.values import mapping, objects, text
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import Scene
+from cortexops.domain.signal import SignalType
+from cortexops.domain.topology import Relation
+
+
+class Subject(NamedTuple):
+    """A workload that may be the cause: the target's own, or one upstream that the target complains about.
+
+    `weight` (0–1) is how sure it is that its trouble is the target's; `distance` counts topology steps.
+    """
+
+    ref: ResourceRef
+    obj: JSON
+    pods: tuple[tuple[ResourceRef, JSON], ...]
+    distance: int = 0
+    weight: float = 1.0
+
+    @property
+    def upstream(self) -> bool:
+        return self.distance > 1
+
+
+class Trouble(NamedTuple):
+    """One container that does not do its work."""
+
+    subject: Subject
+    pod: ResourceRef
+    obj: JSON
+    state: pods.ContainerState
+
+
+class Link(NamedTuple):
+    """A call from a workload to a Service, and what speaks for its being the way the trouble came."""
+
+    service: ResourceRef
+    workloads: tuple[ResourceRef, ...]
+    lines: tuple[str, ...]
+    log: ResourceRef | None
+    weight: float
+
+
+def alerted_at(scene: Scene) -> datetime:
+    """When the first signal fired; the investigation's moment when there was none. Never the wall clock."""
+    if scene.clocks_apart and scene.newest_write is not None:
+        return max(scene.told_at, scene.newest_write)
+    return scene.told_at
+
+
+def seen_until(scene: Scene) -> datetime:
+    """The latest moment that anything in the scene speaks of: "now" as the cluster showed itself.
+
+    Alerts are looked into long after, too; the wall clock then says nothing about how long a thing has hung.
+    """
+    times = [alerted_at(scene)]
+    times += [event.last for event in scene.events if event.last is not None]
+    for _, pod in scene.of_kind("Pod"):
+        ready = meta.condition(pod, "Ready").since
+        times += [ready] if ready is not None else []
+        for state in pods.container_states(pod):
+            marks = (state.running_since, state.final.at if state.final else None)
+            times += [mark for mark in marks if mark is not None]
+    return min(max(times), max(scene.now, alerted_at(scene)))
+
+
+def signal_types(scene: Scene) -> set[SignalType]:
+    return {signal.type for signal in scene.signals}
+
+
+def top_owner(scene: Scene, ref: ResourceRef) -> ResourceRef:
+    """The highest known owner, the object itself when it has none."""
+    seen = {ref}
+    while True:
+        above = [o for o in scene.topology.into(ref, Relation.OWNS) if o not in seen]
+        if not above:
+            return ref
+        ref = above[0]
+        seen.add(ref)
+
+
+def backing(scene: Scene, service: ResourceRef) -> list[ResourceRef]:
+    """The workloads whose pods a Service selects, by their pods or by their template."""
+    selected = scene.topology.out(service, Relation.SELECTS)
+    return list(dict.fromkeys(top_owner(scene, ref) for ref in selected))
+
+
+def service_ready(scene: Scene, service: ResourceRef) -> int | None:
+    """How many ready addresses a Service has; None when that is not known."""
+    slices = [
+        obj
+        for ref, obj in scene.of_kind("EndpointSlice")
+        if ref.namespace == service.namespace
+        and meta.labels(obj).get("kubernetes.io/service-name") == service.name
+    ]
+    if slices:
+        return sum(
+            mapping(endpoint, "conditions").get("ready") is not False
+            for obj in slices
+            for endpoint in objects(obj, "endpoints")
+        )
+    endpoints = scene.get(scene.ref("Endpoints", service.namespace, service.name))
+    if endpoints is not None:
+        return sum(len(objects(part, "addresses")) for part in objects(endpoints, "subsets"))
+    workloads = [scene.get(ref) for ref in backing(scene, service)]
+    known = [workload for workload in workloads if workload is not None]
+    return sum(pods.ready_replicas(workload) for workload in known) if known else None
+
+
+def means_service(scene: Scene, host: str, service: ResourceRef, caller_namespace: str) -> bool:
+    """Whether a host name or address in a line is that Service."""
+    if hosts.service_address(host, caller_namespace) == (service.namespace, service.name):
+        return True
+    spec = mapping(scene.get(service) or {}, "spec")
+    return host in (text(spec, "clusterIP"), text(spec, "externalName")) and host not in ("", "None")
