@@ -128,10 +128,19 @@ def test_export_goes_on_where_its_state_says(world: World, tmp_path: Path) -> No
     assert "holds no cursor" in world.run("export", "--state", str(state), code=2)
 
 
+_INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cortexops.cli.main import main
+main()
+"""
+"""A shell has its background jobs ignore Ctrl-C, and whom they start inherits that."""
+
+
 def test_follow_prints_what_is_recorded_meanwhile_until_it_is_interrupted(world: World) -> None:
     world.on_store(a_past)
     process = subprocess.Popen(
-        [sys.executable, "-c", "from cortexops.cli.main import main; main()", "audit", "export", "--follow"],
+        [sys.executable, "-c", _INTERRUPTIBLE, "audit", "export", "--follow"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
