@@ -7,7 +7,6 @@ that Kubernetes allows; each is one bounded GET. What cannot be asked is never a
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -35,6 +34,7 @@ from cortexops.domain.metric_checks import (
     judge,
 )
 from cortexops.domain.metric_defaults import DEFAULTS
+from cortexops.domain.prometheus import sample_value
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scraping import covered, interval_query, lengthened, usable
 from cortexops.domain.verification import Limits, Measurement, Phase
@@ -233,15 +233,7 @@ def _values(answer: JSON) -> list[float]:
         pairs = [item.get("value") for item in objects(answer, "data", "result")]
     else:
         raise InvalidInput("query", "must give an instant vector or a number")
-    found = []
-    for pair in pairs:
-        try:
-            value = float(pair[1]) if isinstance(pair, list) and len(pair) == 2 else math.nan
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(value):
-            found.append(value)
-    return found
+    return [value for pair in pairs if (value := sample_value(pair)) is not None]
 
 
 def _measurements(found: list[tuple[_Asked, Conclusion]], now: datetime) -> list[Measurement]:

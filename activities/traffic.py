@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +11,7 @@ from activities.gathering import Backend
 from cortexops.domain.action import Candidate
 from cortexops.domain.errors import CortexError
 from cortexops.domain.kubernetes.values import objects
+from cortexops.domain.prometheus import sample_value
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.traffic import Touched, touched, traffic_query
@@ -66,10 +66,6 @@ class Traffic:
 async def _asked(backend: Backend, part: Touched) -> float | None:
     answer = await backend.get("/api/v1/query", {"query": traffic_query(part), "timeout": "4s"})
     for item in objects(answer, "data", "result")[:1]:
-        pair = item.get("value")
-        try:
-            value = float(pair[1]) if isinstance(pair, list) and len(pair) == 2 else math.nan
-        except (TypeError, ValueError):
-            return None
-        return value if math.isfinite(value) and value >= 0 else None
+        value = sample_value(item.get("value"))
+        return value if value is not None and value >= 0 else None
     return None

@@ -26,14 +26,11 @@ from benchmarks.post import Posted, post
 from benchmarks.stack import Process, Stack
 from cortexops.adapters.nats.streams import subject_of
 from cortexops.adapters.postgres import PostgresStore
-from cortexops.contracts.incident import INCIDENT_WORKFLOW
 from cortexops.domain.conservation import Verdict
 from cortexops.domain.signal import Signal
 from ingest.decode import parse_documents
-from sandbox.drills.storm import Contents, Fact, facts, quiet, read_stream
+from sandbox.drills.storm import INCIDENTS_ALONE, Contents, Fact, facts, quiet, read_stream
 
-_INCIDENTS = f"WorkflowType = '{INCIDENT_WORKFLOW}'"
-"""Schedules have workflows of their own."""
 _BATCH = 100
 _AT_ONCE = 4
 _DIRECT = 5  # of so many batches one is published to the stream directly
@@ -271,7 +268,7 @@ async def _run(
         answers=dict(answers.statuses),
         unconfirmed=publisher.unconfirmed,
         longest_silence=killer.longest_silence,
-        workflows=(await client.count_workflows(_INCIDENTS)).count,
+        workflows=(await client.count_workflows(INCIDENTS_ALONE)).count,
     )
 
 

@@ -12,13 +12,13 @@ from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, P
 from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit, expectation, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.fitting import on_object
 from cortexops.domain.resizing import CPU, MEMORY, SORTS, NoRaise, check, raise_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Reads
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import (
     affected_workload,
-    common_refusal,
     container_index,
     offered,
     patch_of,
@@ -70,11 +70,10 @@ class AdjustResources:
         target = affected_workload(scene, diagnosis)
         if cause is None or cause.category not in _EFFECT or target is None:
             return []
-        live = scene.get(target)
-        action = Action(type=self.spec.type, target=target, params={"container": cause.container})
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
+        found = on_object(self.spec, scene, target, {"container": cause.container})
+        if isinstance(found, list):
+            return found
+        action, live = found
         sort = CPU if cause.category is Category.CPU_THROTTLING else MEMORY
         used = _cores_used(scene, target, cause.container)
         made = raise_of(

@@ -12,9 +12,10 @@ from cortexops.domain.blast import node_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.fitting import on_cause, usable
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.workload import common_refusal, offered, patch_of, refused
+from cortexops.domain.workload import offered, patch_of, refused
 
 
 class CordonNode:
@@ -32,20 +33,14 @@ class CordonNode:
     )
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
-        cause = diagnosis.cause
-        if cause is None or cause.category not in (Category.NODE_NOT_READY, Category.NODE_PRESSURE):
-            return []
-        node = cause.resource
-        if node.kind != "Node":
-            return []
-        live = scene.get(node)
-        action = Action(type=self.spec.type, target=node)
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
+        found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY, Category.NODE_PRESSURE)
+        if isinstance(found, list):
+            return found
+        action, live = found
+        node = action.target
         if live.get("spec", {}).get("unschedulable"):
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{node} is cordoned already")]
-        others = [ref for ref, other in scene.of_kind("Node") if ref != node and _usable(other)]
+        others = [ref for ref, other in scene.of_kind("Node") if ref != node and usable(other)]
         if not others:
             return [refused(self.spec, action, Infeasible.NO_OTHER_NODE, "no other node could take new pods")]
         return [
@@ -70,12 +65,6 @@ class CordonNode:
             raise Rejected(f"{action.target} is cordoned already")
         change = patch_of(live, action.target, [edit(live, "/spec/unschedulable", True)], [])
         return Prepared(action=action, change=change)
-
-
-def _usable(node: JSON) -> bool:
-    conditions = node.get("status", {}).get("conditions") or []
-    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-    return ready and not node.get("spec", {}).get("unschedulable")
 
 
 register(CordonNode())

@@ -12,9 +12,10 @@ from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import Change, Verb
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.fitting import controller_kind, on_cause
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.workload import affected_workload, common_refusal, offered, refused
+from cortexops.domain.workload import affected_workload, offered, refused
 
 
 class DeletePod:
@@ -31,20 +32,16 @@ class DeletePod:
     )
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
-        cause = diagnosis.cause
-        if cause is None or cause.category is not Category.STUCK_POD or cause.resource.kind != "Pod":
-            return []
-        pod = cause.resource
-        live = scene.get(pod)
-        action = Action(type=self.spec.type, target=pod)
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
-        if _controller(live) is None:
+        found = on_cause(self.spec, scene, diagnosis, Category.STUCK_POD)
+        if isinstance(found, list):
+            return found
+        action, live = found
+        pod, controller = action.target, controller_kind(live)
+        if controller is None:
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"nothing would replace {pod}")]
         workload = affected_workload(scene, diagnosis)
         radius = workload_radius(scene, workload or pod, replicas=1)
-        if _controller(live) == "StatefulSet":  # known from the pod itself, whatever else was found
+        if controller == "StatefulSet":  # known from the pod itself, whatever else was found
             radius = radius.model_copy(update={"stateful": True})
         if radius.disruptions_allowed == 0:
             return [
@@ -66,17 +63,10 @@ class DeletePod:
         return []
 
     def prepare(self, live: JSON, action: Action, reads: Mapping[str, JSON], now: datetime) -> Prepared:
-        if _controller(live) is None:
+        if controller_kind(live) is None:
             raise Rejected(f"{action.target} has no controller that would replace it")
         change = Change(verb=Verb.DELETE, target=action.target, uid=live["metadata"]["uid"])
         return Prepared(action=action, change=change)
-
-
-def _controller(pod: JSON) -> str | None:
-    for owner in pod["metadata"].get("ownerReferences") or []:
-        if owner.get("controller"):
-            return str(owner.get("kind"))
-    return None
 
 
 register(DeletePod())

@@ -46,8 +46,8 @@ class DrainNode:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY, Category.NODE_PRESSURE)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, _ = found
         node = action.target
         others = [ref for ref, other in scene.of_kind("Node") if ref != node and usable(other)]

@@ -36,8 +36,8 @@ class EvictPod:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.STUCK_POD)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         pod = action.target
         controller = controller_kind(live)

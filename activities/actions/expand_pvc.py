@@ -49,8 +49,8 @@ class ExpandPvc:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.VOLUME_FULL)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         claim = action.target
         why = _not_expandable(scene, claim, live)

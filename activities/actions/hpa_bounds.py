@@ -47,8 +47,8 @@ class HpaBounds:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.HPA_MAXED_OUT)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         target = action.target
         present = number(live, "spec", "maxReplicas")

@@ -67,8 +67,8 @@ class PatchConfig:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, *_FITS)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         cause, ref = diagnosis.cause, action.target
         key = cause.facts.get("key", "") if cause else ""

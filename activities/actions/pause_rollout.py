@@ -11,11 +11,11 @@ from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
-from cortexops.domain.fitting import named
+from cortexops.domain.fitting import named, on_object
 from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.workload import affected_workload, common_refusal, offered, patch_of, refused
+from cortexops.domain.workload import affected_workload, offered, patch_of, refused
 
 _FITS = (
     Category.BAD_ROLLOUT, Category.IMAGE_NOT_FOUND, Category.CRASH_SINCE_RELEASE, Category.READINESS_PROBE,
@@ -41,11 +41,10 @@ class PauseRollout:
         cause, target = diagnosis.cause, affected_workload(scene, diagnosis)
         if cause is None or cause.category not in _FITS or target is None or target.kind != "Deployment":
             return []
-        live = scene.get(target)
-        action = Action(type=self.spec.type, target=target)
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
+        found = on_object(self.spec, scene, target)
+        if isinstance(found, list):
+            return found
+        action, live = found
         if _paused(live):
             return [
                 refused(self.spec, action, Infeasible.ROLLOUT_PAUSED, f"the rollout of {target} is paused")

@@ -38,8 +38,8 @@ class RemoveNodeFromService:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY, Category.NODE_PRESSURE)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         node = action.target
         if _excluded(live) and mapping(live, "spec").get("unschedulable"):

@@ -54,8 +54,8 @@ class RerunJob:
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         fits = (Category.JOB_FAILED, Category.JOB_DEADLINE_EXCEEDED)
         found = on_cause(self.spec, scene, diagnosis, *fits)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         target = action.target
         if target.kind == "CronJob" and mapping(live, "spec").get("suspend"):

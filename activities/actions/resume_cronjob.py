@@ -34,8 +34,8 @@ class ResumeCronJob:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.CRONJOB_SUSPENDED)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         target = action.target
         if not mapping(live, "spec").get("suspend"):

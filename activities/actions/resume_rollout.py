@@ -33,8 +33,8 @@ class ResumeRollout:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.ROLLOUT_PAUSED)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         if not mapping(live, "spec").get("paused"):
             why = f"the rollout of {action.target} is not paused (any more)"

@@ -12,6 +12,7 @@ from cortexops.domain.blast import workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.fitting import on_object
 from cortexops.domain.kubernetes.meta import created
 from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
@@ -20,7 +21,6 @@ from cortexops.domain.words import counted
 from cortexops.domain.workload import (
     REVISION,
     affected_workload,
-    common_refusal,
     offered,
     patch_of,
     refused,
@@ -71,11 +71,10 @@ class RollbackRollout:
         target = affected_workload(scene, diagnosis)
         if cause is None or cause.category not in _EFFECT or target is None or target.kind != "Deployment":
             return []
-        live = scene.get(target)
-        action = Action(type=self.spec.type, target=target)
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
+        found = on_object(self.spec, scene, target)
+        if isinstance(found, list):
+            return found
+        action, live = found
         if mapping(live, "spec").get("paused"):
             return [
                 refused(self.spec, action, Infeasible.ROLLOUT_PAUSED, f"the rollout of {target} is paused")

@@ -12,13 +12,14 @@ from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
+from cortexops.domain.fitting import on_object
 from cortexops.domain.kubernetes.selectors import matches
 from cortexops.domain.kubernetes.values import mapping, number, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Known, Reads, pods_at_most
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
-from cortexops.domain.workload import affected_workload, common_refusal, offered, patch_of, refused
+from cortexops.domain.workload import affected_workload, offered, patch_of, refused
 
 _MOST = 50  # replicas; beyond this a person decides
 
@@ -50,11 +51,10 @@ class ScaleWorkload:
             return []
         if target.kind not in self.spec.kinds:
             return []
-        live = scene.get(target)
-        action = Action(type=self.spec.type, target=target, params={"replicas": 1})
-        refusal = common_refusal(self.spec, action, live)
-        if refusal is not None or live is None:
-            return [refusal] if refusal else []
+        found = on_object(self.spec, scene, target, params={"replicas": 1})
+        if isinstance(found, list):
+            return found
+        action, live = found
         if replica_count(live) > 0:
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{target} has replicas")]
         scalers = scene.topology.into(target, Relation.SCALES)

@@ -36,8 +36,8 @@ class SuspendCronJob:
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         fits = (Category.JOB_FAILED, Category.JOB_DEADLINE_EXCEEDED)
         found = on_cause(self.spec, scene, diagnosis, *fits)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         target = action.target
         if mapping(live, "spec").get("suspend"):

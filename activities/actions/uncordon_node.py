@@ -35,8 +35,8 @@ class UncordonNode:
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
         found = on_cause(self.spec, scene, diagnosis, Category.NODE_UNSCHEDULABLE)
-        if found is None or isinstance(found, Candidate):
-            return [found] if found else []
+        if isinstance(found, list):
+            return found
         action, live = found
         node = action.target
         if not mapping(live, "spec").get("unschedulable"):

@@ -7,7 +7,6 @@ allows, quoted for a regular expression.
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from activities.collectors import collector
 from activities.gathering import Backend, Gathering
 from cortexops.domain.kubernetes.values import mapping, objects, text
+from cortexops.domain.prometheus import sample_value
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Measure
 
@@ -94,12 +94,8 @@ async def _ask(
     )
     found: list[tuple[JSON, float]] = []
     for item in objects(answer or {}, "data", "result")[:_MOST_SERIES]:
-        pair = item.get("value")
-        try:
-            value = float(pair[1]) if isinstance(pair, list) and len(pair) == 2 else float("nan")
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(value):
+        value = sample_value(item.get("value"))
+        if value is not None:
             found.append((mapping(item, "metric"), value))
     if answer is not None and not found:
         gathering.no_data(f"query prometheus for {what}")

@@ -14,6 +14,7 @@ from cortexops.domain.evidence import EvidenceKind, GapReason
 from cortexops.domain.findings import roots
 from cortexops.domain.kubernetes import commands, meta
 from cortexops.domain.kubernetes.values import objects
+from cortexops.domain.prometheus import sample_value
 from cortexops.domain.redaction import redact_value
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.runbook import CheckStep, CountQuestion, Expect, MetricQuestion, ObjectQuestion
@@ -251,12 +252,4 @@ def _numbers(answer: JSON) -> list[float]:
     pairs = [item.get("value") for item in objects(data, "result")]
     if isinstance(data, dict) and data.get("resultType") == "scalar":
         pairs = [data.get("result")]
-    found = []
-    for pair in pairs:
-        try:
-            value = float(pair[1]) if isinstance(pair, list) and len(pair) == 2 else math.nan
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(value):
-            found.append(value)
-    return found
+    return [value for pair in pairs if (value := sample_value(pair)) is not None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 from cortexops.domain.action import Action, ActionSpec, Candidate
 from cortexops.domain.diagnosis import Category, Diagnosis
@@ -18,19 +20,26 @@ def named(ref: ResourceRef) -> str:
     return f"{where}{ref.kind.lower()}/{shlex.quote(ref.name)}"
 
 
-def on_cause(
-    spec: ActionSpec, scene: Scene, diagnosis: Diagnosis, *categories: Category
-) -> tuple[Action, JSON] | Candidate | None:
-    """The action on the cause's own object and that object; the refusal; or None when it does not fit."""
-    cause = diagnosis.cause
-    if cause is None or cause.category not in categories or cause.resource.kind not in spec.kinds:
-        return None
-    action = Action(type=spec.type, target=cause.resource)
-    live = scene.get(cause.resource)
+def on_object(
+    spec: ActionSpec, scene: Scene, target: ResourceRef, params: Mapping[str, Any] | None = None
+) -> tuple[Action, JSON] | list[Candidate]:
+    """The action on this object, and the object; or what `propose` answers instead: the refusal, or nothing."""
+    action = Action(type=spec.type, target=target, params=dict(params or {}))
+    live = scene.get(target)
     refusal = common_refusal(spec, action, live)
     if refusal is not None or live is None:
-        return refusal
+        return [refusal] if refusal else []
     return action, live
+
+
+def on_cause(
+    spec: ActionSpec, scene: Scene, diagnosis: Diagnosis, *categories: Category
+) -> tuple[Action, JSON] | list[Candidate]:
+    """As `on_object` for the cause's own object; nothing when the cause or its kind does not fit."""
+    cause = diagnosis.cause
+    if cause is None or cause.category not in categories or cause.resource.kind not in spec.kinds:
+        return []
+    return on_object(spec, scene, cause.resource)
 
 
 def controller_kind(pod: JSON) -> str | None:

@@ -15,7 +15,7 @@ from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerRow, LedgerState
 from cortexops.domain.manifest import Fate, ManifestEdit, Named, Proposal, Scalar, equal
 from cortexops.domain.resource import JSON
-from cortexops.domain.sweep import Finding, Outcome
+from cortexops.domain.sweep import Finding, Outcome, begun, finding
 from cortexops.domain.verification import Measurement, Phase
 
 PATIENCE = timedelta(hours=1)
@@ -43,25 +43,25 @@ def undecided(row: LedgerRow, fate: Fate, where: str, *, quiet: bool) -> Finding
     """
     if row.state is LedgerState.INTENT and fate in _BEFORE_IT_IS_MADE:
         if not quiet:
-            return _finding(row, Outcome.UNDER_WAY, "it may be about to be opened; it is looked at again")
+            return finding(row, Outcome.UNDER_WAY, "it may be about to be opened; it is looked at again")
         if fate is Fate.NONE:
-            return _finding(row, Outcome.NOT_DONE, "no pull request was opened", LedgerState.REFUSED)
+            return finding(row, Outcome.NOT_DONE, "no pull request was opened", LedgerState.REFUSED)
     if row.state is LedgerState.INTENT and fate is Fate.FOREIGN:
         text = f"the branch of {where} holds something else: nobody can tell whose it is"
-        return _finding(row, Outcome.UNCLEAR, text, LedgerState.UNKNOWN)
-    begun = _begun(row)
+        return finding(row, Outcome.UNCLEAR, text, LedgerState.UNKNOWN)
+    made = begun(row)
     if fate is Fate.CLOSED:
         text = f"{where} was closed without being merged; nothing was changed"
-        return _finding(row, Outcome.DECLINED, text, *begun, LedgerState.COMPENSATED)
+        return finding(row, Outcome.DECLINED, text, *made, LedgerState.COMPENSATED)
     if fate is Fate.NONE:
         text = f"the branch of {where} is gone and Git does not say what it proposed; nothing was changed"
-        return _finding(row, Outcome.DECLINED, text, *begun, LedgerState.COMPENSATED)
+        return finding(row, Outcome.DECLINED, text, *made, LedgerState.COMPENSATED)
     if fate is Fate.MERGED:
         return None
     text = f"{where} waits for a person to merge it" if fate is not Fate.HALF else (
         f"{where} is there without a pull request: a person opens one, or deletes it"
     )  # fmt: skip
-    return _finding(row, Outcome.WAITING, text, *begun)
+    return finding(row, Outcome.WAITING, text, *made)
 
 
 def merged(
@@ -76,17 +76,17 @@ def merged(
     now: datetime,
 ) -> Finding:
     """The verdict on what was merged. `since`: when that was first seen. `measured`: the object's health."""
-    begun = _begun(row)
+    made = begun(row)
     by_hand = (f"git revert {commit}",) if commit else ()
     if live is None:
         text = f"{where} was merged, and {row.change.target} is gone since"
-        return _finding(row, Outcome.UNCLEAR, text, *begun, LedgerState.UNKNOWN, commands=by_hand)
+        return finding(row, Outcome.UNCLEAR, text, *made, LedgerState.UNKNOWN, commands=by_hand)
     missing = [str(edit) for edit in proposal.edits if not _in_place(live, edit)]
     ill = [one for one in measured if one.phase is not Phase.SUCCESSFUL and not _none_wanted(live, one)]
     if not missing and not ill:
         how = "; ".join(one.detail for one in measured) or "the cluster has it"
-        return _finding(
-            row, Outcome.VERIFIED, f"{where} was merged and has arrived: {how}", *begun, LedgerState.VERIFIED
+        return finding(
+            row, Outcome.VERIFIED, f"{where} was merged and has arrived: {how}", *made, LedgerState.VERIFIED
         )
     why = (
         f"the cluster does not have {', '.join(missing[:3])} yet"
@@ -94,25 +94,9 @@ def merged(
         else "; ".join(one.detail for one in ill)
     )
     if now - since < PATIENCE:
-        return _finding(row, Outcome.WAITING, f"{where} was merged; {why}", *begun)
+        return finding(row, Outcome.WAITING, f"{where} was merged; {why}", *made)
     text = f"{where} was merged, and after {PATIENCE.total_seconds() / 60:g} minutes {why}"
-    return _finding(row, Outcome.UNCLEAR, text, *begun, LedgerState.UNKNOWN, commands=by_hand)
-
-
-def _begun(row: LedgerRow) -> tuple[LedgerState, ...]:
-    return (LedgerState.APPLIED,) if row.state is LedgerState.INTENT else ()
-
-
-def _finding(
-    row: LedgerRow, outcome: Outcome, text: str, *steps: LedgerState, commands: tuple[str, ...] = ()
-) -> Finding:
-    return Finding(
-        operation_id=row.operation_id,
-        outcome=outcome,
-        steps=steps,
-        detail=f"{row.action}: {text}",
-        commands=commands,
-    )
+    return finding(row, Outcome.UNCLEAR, text, *made, LedgerState.UNKNOWN, commands=by_hand)
 
 
 def _none_wanted(live: JSON, one: Measurement) -> bool:

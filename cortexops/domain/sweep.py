@@ -99,33 +99,40 @@ def judge(row: LedgerRow, live: JSON | None, *, quiet: bool) -> Finding:
     if row.state is LedgerState.INTENT:
         effect = _effect(row, live)
         if effect is Effect.NOT_DONE and not quiet:
-            return _left(row, Outcome.UNDER_WAY, "it may be about to be made; it is looked at again")
+            text = "it may be about to be made; it is looked at again"
+            return finding(row, Outcome.UNDER_WAY, text, commands=commands_by_hand(change))
         if effect is Effect.NOT_DONE:
-            return _finding(row, Outcome.NOT_DONE, "was not made; nothing was changed", LedgerState.REFUSED)
+            return finding(row, Outcome.NOT_DONE, "was not made; nothing was changed", LedgerState.REFUSED)
         if effect is Effect.UNKNOWN:
             text = _UNTOLD.get(change.verb, "the object was changed or replaced by others since")
             text = f"nobody can tell whether it was made: {text}"
-            return _finding(row, Outcome.UNCLEAR, text, LedgerState.UNKNOWN, by_hand=True)
-    begun = (LedgerState.APPLIED,) if row.state is LedgerState.INTENT else ()
+            return finding(row, Outcome.UNCLEAR, text, LedgerState.UNKNOWN, commands=commands_by_hand(change))
+    made = begun(row)
     if change.verb in KEPT_BY_OTHERS:
         text = _KEPT.get(change.verb, "was made and cannot be taken back in the cluster")
-        return _finding(row, Outcome.IN_PLACE, text, *begun)
+        return finding(row, Outcome.IN_PLACE, text, *made)
     plan = _undo(row, live)
     if plan.verdict is Undo.ALREADY or (live is not None and carries(live, f"{row.operation_id}.undo")):
         text = "was made, and the earlier values are back"
-        return _finding(row, Outcome.UNDONE, text, *begun, LedgerState.COMPENSATED)
+        return finding(row, Outcome.UNDONE, text, *made, LedgerState.COMPENSATED)
     if plan.verdict is Undo.GONE:
         text = "was made, and the object is gone or was replaced since"
-        return _finding(row, Outcome.UNCLEAR, text, *begun, LedgerState.UNKNOWN)
+        return finding(row, Outcome.UNCLEAR, text, *made, LedgerState.UNKNOWN)
     if plan.verdict is Undo.FOREIGN:
         text = f"was made, and others changed the object since ({counted(len(plan.foreign), 'field')})"
-        return _finding(row, Outcome.UNCLEAR, text, *begun, LedgerState.UNKNOWN, by_hand=True)
+        return finding(
+            row, Outcome.UNCLEAR, text, *made, LedgerState.UNKNOWN, commands=commands_by_hand(change)
+        )
     if plan.verdict is Undo.LASTING:
         text = f"was made, and whether it helped was not verified; it cannot be taken back: {change.lasting}"
-        return _finding(row, Outcome.IN_PLACE, text, *begun)
+        return finding(row, Outcome.IN_PLACE, text, *made)
     text = "was begun; pods may have been moved" if change.verb is Verb.DRAIN else "was made"
-    found = _finding(
-        row, Outcome.IN_PLACE, f"{text}, and whether it helped was not verified", *begun, by_hand=True
+    found = finding(
+        row,
+        Outcome.IN_PLACE,
+        f"{text}, and whether it helped was not verified",
+        *made,
+        commands=commands_by_hand(change),
     )
     return found.model_copy(update={"reversible": quiet})
 
@@ -161,22 +168,25 @@ def _secret(row: LedgerRow) -> bool:
 
 def unreachable(row: LedgerRow, why: str) -> Finding:
     """The object cannot be read now."""
-    return _left(row, Outcome.UNREACHABLE, f"may have been made; the cluster cannot be asked: {why}")
+    text = f"may have been made; the cluster cannot be asked: {why}"
+    return finding(row, Outcome.UNREACHABLE, text, commands=commands_by_hand(row.change))
 
 
-def _left(row: LedgerRow, outcome: Outcome, text: str) -> Finding:
-    return _finding(row, outcome, text, by_hand=True)
+def begun(row: LedgerRow) -> tuple[LedgerState, ...]:
+    """The state that the row goes through first when what it intended turns out to be made."""
+    return (LedgerState.APPLIED,) if row.state is LedgerState.INTENT else ()
 
 
-def _finding(
-    row: LedgerRow, outcome: Outcome, text: str, *steps: LedgerState, by_hand: bool = False
+def finding(
+    row: LedgerRow, outcome: Outcome, text: str, *steps: LedgerState, commands: Sequence[str] = ()
 ) -> Finding:
+    """A verdict on the row, told as being about its action."""
     return Finding(
         operation_id=row.operation_id,
         outcome=outcome,
         steps=steps,
         detail=f"{row.action}: {text}",
-        commands=tuple(commands_by_hand(row.change)) if by_hand else (),
+        commands=tuple(commands),
     )
 
 

@@ -23,6 +23,7 @@ from temporalio.client import Client
 
 from cortexops.adapters.nats.looking import stream_watcher
 from cortexops.adapters.postgres import PostgresStore
+from cortexops.contracts.incident import INCIDENT_WORKFLOW
 from cortexops.domain.conservation import Verdict, conservation
 from cortexops.domain.signal import SignalFate
 from cortexops.settings_ingest import NatsSettings
@@ -30,8 +31,8 @@ from ingest.sighting import documents
 
 _PAGE = 2_000  # messages a fetch
 _PATIENCE = 5.0  # seconds for one page
-_SCHEDULED = "cortexops-"
-"""How the names of what Schedules start begin; at a full minute there is one more."""
+INCIDENTS_ALONE = f"WorkflowType = '{INCIDENT_WORKFLOW}'"
+"""Finds the workflows of incidents; Schedules have workflows of their own, one more at a full minute."""
 
 
 class _Id(msgspec.Struct):
@@ -116,8 +117,7 @@ async def facts(
     incidents that there must be; `database` is a psycopg connection."""
     lost = [id_ for id_ in published if id_ not in contents.ids]
     rows, distinct = await _one(database, "SELECT count(*), count(DISTINCT signal_id) FROM signal_log")
-    ids = [workflow.id async for workflow in temporal.list_workflows()]
-    workflows = Counter(id_ for id_ in ids if not id_.startswith(_SCHEDULED))
+    workflows = Counter([workflow.id async for workflow in temporal.list_workflows(INCIDENTS_ALONE)])
     incidents = [key for (key,) in await _all(database, "SELECT key FROM incidents")]
     duplicates = contents.signals - len(contents.ids)
     fates = verdict.fates
