@@ -153,7 +153,7 @@ def _dated(document: Any, now: datetime) -> Any:
     if not isinstance(document, dict):
         return document
     labels = document.get("labels")
-    if isinstance(labels, dict) and "alertname" in labels and "resource" not in document:
+    if isinstance(labels, dict) and not document.keys() & {"resource", "schema", "specversion"}:
         begun = document.get("startsAt") or document.get("activeAt")
         if begun and not str(begun).startswith("0001-01-01"):
             return document

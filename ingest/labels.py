@@ -23,10 +23,13 @@ from cortexops.domain.signal import (
     SignalStatus,
     SignalType,
     invalid_input,
+    seal,
     sealed_signal,
     severity_from_word,
     signal_type,
 )
+from cortexops.domain.targets import ADDRESS
+from ingest.instances import address_of, instead_of
 from ingest.source import (
     EARLIEST,
     LONGEST_LABEL,
@@ -34,6 +37,7 @@ from ingest.source import (
     MOST_LABELS,
     SKEW,
     SKEW_LABEL,
+    TARGET_LABEL,
     NoTarget,
     clean_labels,
     cluster_name,
@@ -157,21 +161,31 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
 def resource_of(
     labels: Mapping[str, str], name: str, kind: SignalType, *, cluster: str, field: str = "labels"
 ) -> ResourceRef:
-    """The object behind the labels of the alert `name`; `cluster` unless a label names one.
+    """The object behind the labels of the alert `name`; `cluster` unless a label names one. Where they give
+    no more than the address that was scraped, its kind is `ADDRESS`: the cluster knows whose it is.
 
     Raises `NoTarget` naming the missing label, `InvalidInput` for one that cannot be a name.
     """
     where = cluster_name(labels.get("cluster") or cluster, f"{field}.cluster")
     found = _object(labels, name, kind)
     if found is None:
-        raise NoTarget(field, f"name no Kubernetes object; give one of {_ACCEPTED}")
+        address = address_of(labels, name, field=field, accepted=_ACCEPTED)
+        return reference(where, ADDRESS, "", address.name, f"{field}.instance")
     object_kind, object_name, label = found
+    if (scraped := instead_of(labels, name, label, object_name)) is not None:
+        return reference(where, ADDRESS, "", scraped.name, f"{field}.instance")
     namespace = ""
     if KINDS[object_kind].namespaced:
         namespace = _label(labels, "namespace") or labels.get("kubernetes_namespace", "")
         if not namespace:
             raise NoTarget(f"{field}.namespace", f"is missing; a {object_kind} (label {label}) needs one")
     return reference(where, object_kind, namespace, object_name, field)
+
+
+def named_by(labels: Mapping[str, str], name: str) -> str:
+    """The label by which the object of the alert `name` is known, for people who ask; empty for none."""
+    found = _object(labels, name, signal_type(name))
+    return found[2] if found is not None else ""
 
 
 # -- details, tags, and objects in one word ------------------------------------------------------------
@@ -326,6 +340,8 @@ def make_signal(
         labels = {one: labels[one] for one in sorted(labels)[:MOST_LABELS]}
     if skew:
         labels = {**labels, SKEW_LABEL: str(skew)}
+    if TARGET_LABEL in labels:  # ours to set
+        labels = {name: text for name, text in labels.items() if name != TARGET_LABEL}
     try:
         return sealed_signal(
             source=source,
@@ -349,6 +365,36 @@ def make_signal(
 # -- alerts with labels and annotations, as Prometheus and Grafana have them ----------------------------
 
 
+_NAMES = ("alertname", "alert", "rule", "rulename", "title")
+
+
+def _named(labels: Mapping[str, str]) -> bool:
+    return any(labels.get(label) for label in _NAMES)
+
+
+def _other_name(labels: Mapping[str, str], annotations: Mapping[str, Any]) -> str:
+    """What happened, where `alertname` does not say it: another label, else the first line of the summary.
+
+    Raises `InvalidInput`.
+    """
+    found = first_text(*(labels.get(label) for label in _NAMES))
+    if not found:
+        lines = text_of(annotations.get("summary")).strip().splitlines()
+        found = one_line(lines[0], 253) if lines else ""
+    if not found:
+        raise InvalidInput(
+            "labels.alertname",
+            f"is missing; say what happened in this label, in {', '.join(_NAMES[1:])}, or in the annotation summary",
+        )
+    return found
+
+
+def _series_of(labels: Mapping[str, str]) -> str:
+    """All labels but the severity, which may change while the alert fires, as the sender's own key would be."""
+    kept = (part for name in sorted(labels) if name != "severity" for part in (name, labels[name]))
+    return joined(("labels", *kept))
+
+
 def alert_signal(
     source: str, alert: Mapping[str, Any], resolved: bool, cluster: str, now: datetime
 ) -> Signal:
@@ -357,21 +403,22 @@ def alert_signal(
     Raises `InvalidInput` naming the field that is wrong, `NoTarget` when no label names an object.
     """
     labels = clean_labels(alert.get("labels"), "labels")
-    name = labels.get("alertname", "")[:253]
-    if not name:
-        raise InvalidInput("labels.alertname", "is missing")
+    annotations = table(alert.get("annotations"), "annotations")
+    name = labels.get("alertname", "")[:253] or _other_name(labels, annotations)
     started = some_time(alert.get("startsAt"), "startsAt")
     if started is None:
         raise InvalidInput("startsAt", "is missing")
     kind = signal_type(name)
     resource = resource_of(labels, name, kind, cluster=cluster)
-    annotations = table(alert.get("annotations"), "annotations")
+    key = one_line(alert.get("fingerprint"), LONGEST_LABEL)
+    if not key and (resource.kind == ADDRESS or not _named(labels)):
+        key = _series_of(labels)  # neither what is found out later nor prose may make the series
     runbook = one_line(annotations.get("runbook_url"), LONGEST_LABEL) if "runbook_url" in annotations else ""
     if runbook:
         labels = {**labels, "runbook_url": runbook}
     text = text_of(annotations.get("summary")) or text_of(annotations.get("message"))
     detail = text_of(annotations.get("description"))
-    return make_signal(
+    signal = make_signal(
         source,
         name=name,
         resource=resource,
@@ -382,8 +429,15 @@ def alert_signal(
         started=started,
         ended=some_time(alert.get("endsAt"), "endsAt") if resolved else None,
         now=now,
-        key=one_line(alert.get("fingerprint"), LONGEST_LABEL),
+        key=key,
         kind=kind,
         drill=labels.get("cortexops_drill", "") == "true",
         started_field="startsAt",
     )
+    if _named(labels):
+        return signal
+    told = seal(
+        source, signal.cluster, "", resource.key, labels.get("container", ""), signal.fingerprint, signal.status,
+        signal.started_at,
+    )  # fmt: skip
+    return signal.model_copy(update={"id": told[1]})  # prose, which may change, makes no id

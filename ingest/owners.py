@@ -14,6 +14,7 @@ from cortexops.domain.owners import CLIMBS, controller_of, guess_owner, guess_wo
 from cortexops.domain.resource import ResourceRef
 from cortexops.ports.cluster import ReadableCluster
 from cortexops.telemetry import get_logger
+from ingest.targets import TargetFinder
 
 TIMEOUT = 2.0  # seconds for all questions about one object
 _TTL = 300.0  # owner references do not change; a name may be used again later
@@ -76,6 +77,7 @@ class OwnerResolver:
         timeout: float = TIMEOUT,
     ) -> None:
         """`environments`: of each cluster's namespaces that carry no label; `timeout` in seconds."""
+        self.targets = TargetFinder(clusters)
         self._clusters = clusters
         self._environments = dict(environments or {})
         self._label = environment_label

@@ -12,12 +12,14 @@ from typing import Any
 from cortexops.domain.correlation import Fate, key_of
 from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
 from cortexops.domain.partitions import Lease
-from cortexops.domain.signal import FateReason
+from cortexops.domain.signal import FateReason, SignalStatus
+from cortexops.domain.targets import ADDRESS
 from cortexops.ports.bus import Envelope, PartitionReader, SignalBus
 from cortexops.ports.partitions import Fenced
 from cortexops.ports.store import Store
 from cortexops.settings_ingest import CorrelatorSettings
 from cortexops.telemetry import get_logger
+from ingest.decode import decode_signal
 from ingest.grouping import Groups, Taken
 from ingest.owners import OwnerResolver
 from ingest.recorder import Recorder
@@ -27,6 +29,7 @@ from ingest.sighting import Seen, documents, see
 from ingest.source import NoTarget
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
+from ingest.targets import on_target
 from ingest.tasks import end, ended
 
 _WAIT = timedelta(seconds=1)
@@ -173,10 +176,26 @@ class Partition:
         seen = []
         for document in found:
             try:
-                seen.append(see(document))
+                one = see(document)
+                seen.append(one if one.resource.kind != ADDRESS else await self._located(one))
             except InvalidInput as error:
                 await self._park(envelope, document, error)
         return seen
+
+    async def _located(self, one: Seen) -> Seen:
+        """About the object that has the address. Raises `NoTarget`."""
+        signal = decode_signal(one.sighting.text.encode())
+        try:
+            signal = await self._resolver.targets.find(signal)
+        except NoTarget:
+            # Its pod may have gone with its address: what ends an open incident's alert is that incident's.
+            if signal.status is not SignalStatus.RESOLVED:
+                raise
+            known = await self._until_stored(self._registry.of_series, signal.cluster, signal.fingerprint)
+            if known is None:
+                raise
+            signal = on_target(signal, known, "as when the alert began")
+        return see(signal.model_dump_json().encode())
 
     async def _park(self, envelope: Envelope, document: bytes, error: InvalidInput) -> None:
         reason = FateReason.NO_TARGET if isinstance(error, NoTarget) else FateReason.UNDECODABLE

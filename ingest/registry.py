@@ -38,6 +38,7 @@ class Registry:
         self._delivered: dict[str, float] = {}  # key → when
         self._open: dict[str, set[str]] = {}  # cluster → keys, as the database has them
         self._loaded: dict[str, float] = {}
+        self._series: dict[str, dict[str, ResourceRef]] = {}  # cluster → fingerprint → object, of open ones
 
     def note(self, sighting: Sighting, key: str, resource: ResourceRef) -> None:
         """A signal has come."""
@@ -74,6 +75,12 @@ class Registry:
         """Whether an incident of this key may be running."""
         return key in self._delivered or key in self._open.get(cluster, ())
 
+    async def of_series(self, cluster: str, fingerprint: str) -> ResourceRef | None:
+        """The object of an open incident's signal of this series. Raises `TemporaryError`."""
+        if time.monotonic() >= self._loaded.get(cluster, 0.0):
+            await self._load(cluster)
+        return self._series.get(cluster, {}).get(fingerprint)
+
     async def assignment(self, cluster: str) -> Assignment:
         """What explains what in this cluster. Raises `TemporaryError` while the database is away."""
         if time.monotonic() >= self._loaded.get(cluster, 0.0):
@@ -96,9 +103,12 @@ class Registry:
         """Take in what is open, and forget what has ended."""
         found = await self._store.open_signals(cluster)
         now = time.monotonic()
+        series = self._series[cluster] = {}
         for key, (resource, bodies) in found.items():
             trouble = self._troubles.setdefault(key, Trouble(key, resource))
-            for sighting in _own(key, [see(body.encode()) for body in bodies]):
+            seen = [see(body.encode()) for body in bodies]
+            series.update((one.sighting.fingerprint, one.resource) for one in seen)
+            for sighting in _own(key, seen):
                 trouble.add(sighting.sign, sighting.started_at)
                 self._note_node(sighting)
         self._open[cluster] = set(found)

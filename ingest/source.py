@@ -32,6 +32,8 @@ MOST_ITEMS = 100_000  # of one body; more is no storm but a mistake
 SKEW = timedelta(minutes=5)
 """How far a sender's clock may be ahead. What claims to begin later than that began when we heard of it."""
 SKEW_LABEL = "cortexops_clock_skew_seconds"
+TARGET_LABEL = "cortexops_target"
+"""How the object was found of which the payload gave only an address."""
 DEFAULT_FINGERPRINT = ("name", "resource", "container")
 """What a fingerprint is made of where the payload has no key of its own, besides source and cluster."""
 _SUMMARY = 2000

@@ -11,6 +11,7 @@ from cortexops.domain.incident import Incident
 from cortexops.domain.links import LinkReason
 from cortexops.domain.parked import Parked, shown
 from cortexops.domain.signal import FateReason, Signal, SignalFate
+from cortexops.domain.targets import ADDRESS
 from cortexops.ports.store import SignalRecord, Store
 
 _MOST_NAMED = 10  # ids that an ambiguous beginning may stand for, in the error
@@ -75,6 +76,7 @@ def _without_row(signal: Signal, message: Parked) -> dict[str, Any]:
         "id": signal.id,
         "signal": signal.model_dump(mode="json", by_alias=True),
         "fingerprint_fields": signal.fingerprint_fields,
+        "target_from": target_from(signal),
         "fate": SignalFate.PARKED.value,
         "reason": message.reason,
         "incident_key": key_of(signal.resource),
@@ -107,6 +109,7 @@ async def _with_row(record: SignalRecord, store: Store) -> dict[str, Any]:
         "id": record.signal.id,
         "signal": record.signal.model_dump(mode="json", by_alias=True),
         "fingerprint_fields": record.signal.fingerprint_fields,
+        "target_from": target_from(record.signal),
         "fate": record.fate.fate.value,
         "reason": record.fate.reason.value,
         "incident_key": record.incident_key,
@@ -116,6 +119,20 @@ async def _with_row(record: SignalRecord, store: Store) -> dict[str, Any]:
         "incidents": await _followed(record, store),
         "parked": parked,
     }
+
+
+def target_from(signal: Signal) -> str:
+    """How the signal's object was found, as far as it still tells."""
+    from ingest.labels import named_by
+    from ingest.source import TARGET_LABEL
+
+    if signal.resource.kind == ADDRESS:
+        return "the address in label instance, of which no object is known"
+    if how := signal.labels.get(TARGET_LABEL):
+        return f"the address in label instance: {how}"
+    label = named_by(signal.labels, signal.name)
+    named = signal.labels.get(f"exported_{label}") or signal.labels.get(label)
+    return f"label {label}" if label and named == signal.resource.name else "the payload itself"
 
 
 def link_of(signal: Signal, reason: FateReason) -> dict[str, str] | None:

@@ -26,6 +26,9 @@ REPLAYED, DROPPED = "parked_replayed", "parked_dropped"
 MOST_PROBLEMS = 20
 """Of one message, that are named."""
 _PAGE = 100
+_TOO_SOON = (
+    "id: the stream takes it for a repetition until nats.duplicate_window_seconds are over; replay it then"
+)
 _OURS = frozenset({FateReason.KEEPS_FAILING.value})
 """Reasons for which a signal was parked that had been decoded before."""
 
@@ -78,6 +81,11 @@ def _from_a_source(message: Parked, cluster: str) -> ParseResult:
     return items if items.signals else found
 
 
+def _was_in_the_stream(message: Parked) -> bool:
+    """Whether a correlator parked it for want of an object: then the stream may still know its id."""
+    return message.reason == FateReason.NO_TARGET and message.source not in SOURCES.kinds
+
+
 async def replay(
     message: Parked,
     identity: str,
@@ -96,6 +104,8 @@ async def replay(
     if not signals:
         return ReplayResult(message.sequence, 0, 0, False, tuple(problems[:MOST_PROBLEMS]))
     accepted = await accept(bus, signals)
+    if accepted.duplicates and _was_in_the_stream(message):
+        problems.append(_TOO_SOON)
     details = {
         "signals": [signal.id for signal in signals[:_PAGE]],
         "stored": accepted.new,

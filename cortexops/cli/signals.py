@@ -31,6 +31,7 @@ def _print(data: dict[str, Any]) -> None:
         resource = signal["resource"]
         place = f"{resource['namespace']}/" if resource["namespace"] else ""
         said.insert(1, f"  {signal['name']} on {resource['kind']} {place}{resource['name']}")
+        said.insert(2, f"  its object comes from {data['target_from']}")
     said += [f"  fingerprint field {field} = {value}" for field, value in data["fingerprint_fields"].items()]
     for line in said:
         typer.echo(printable(line))

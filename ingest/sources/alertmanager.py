@@ -11,9 +11,14 @@ from ingest.labels import alert_signal
 from ingest.source import IgnoreReason, ParseResult, Skip, parse_items, some_time
 from ingest.sources import SOURCES
 
+_ALERTS_HAVE = ("startsAt", "activeAt", "generatorURL", "annotations")
+
 
 def _is_alert(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("labels"), dict) and "alertname" in item["labels"]
+    """Labels with a name, or what nothing but an alert has besides."""
+    if not isinstance(item, dict) or not isinstance(item.get("labels"), dict) or "schema" in item:
+        return False
+    return "alertname" in item["labels"] or any(field in item for field in _ALERTS_HAVE)
 
 
 def _listed(payload: dict[str, Any]) -> Any:
