@@ -95,17 +95,14 @@ class Decider:
 
     async def queued(self, incident: Incident) -> tuple[Hold, bool]:
         """Whether a limit still holds the incident, and whether it waited for one at all."""
-        now = self._clock()
         with for_temporal():
             mine = [slot for slot in await self._store.slots() if slot.incident_id == incident.id]
             if not mine or mine[0].phase is not Phase.WAITING:
                 return Hold(), False
-            found = await self._store.admit(
-                incident.id, mine[0].target, mine[0].wants, self._rails.limits, now
-            )
+            found = await self._store.admit(incident.id, mine[0].target, mine[0].wants, self._rails.limits)
         if found.entry is not Entry.WAIT:
             return Hold(), True
-        return Hold(until=now + LOOK_AGAIN, by=f"{RULE}: {found.reason}: {found.detail}"), True
+        return Hold(until=found.at + LOOK_AGAIN, by=f"{RULE}: {found.reason}: {found.detail}"), True
 
     async def _enriched(self, question: PolicyInput) -> PolicyInput:
         try:
@@ -140,15 +137,14 @@ class Decider:
     async def _admitted(self, question: PolicyInput, decision: PolicyDecision) -> PolicyDecision:
         """The decision, or that it has to wait for others, or that there are too many."""
         wants = Phase.RUNNING if decision.effect is Effect.ALLOW else Phase.ASKING
-        now = self._clock()
         with for_temporal():
             found = await self._store.admit(
-                question.incident_id, question.action.target.key, wants, self._rails.limits, now
+                question.incident_id, question.action.target.key, wants, self._rails.limits
             )
         if found.entry is Entry.REFUSED:
             return denied_by(decision, RULE, f"{found.reason}: {found.detail}")
         if found.entry is Entry.WAIT:
-            return waits(decision, now + LOOK_AGAIN, f"{RULE}: {found.reason}: {found.detail}")
+            return waits(decision, found.at + LOOK_AGAIN, f"{RULE}: {found.reason}: {found.detail}")
         return decision
 
     async def _keep(

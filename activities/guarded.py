@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from temporalio import activity
 
 from activities.errors import for_temporal
-from activities.guards import GuardStore, admitted, outdated, stopped, utc_now
+from activities.guards import GuardStore, admitted, outdated, over, stopped, utc_now
 from activities.remediation import Books, RemediationActivities
 from cortexops.contracts.remediation import (
     ApplyInput,
@@ -186,20 +186,24 @@ class GuardedRemediation(RemediationActivities):
             _acting.reset(token)
 
     async def _not_its_turn(self, order: ApplyInput) -> ApplyResult | None:
-        """The refusal when a limit is reached or the policy is another; the activity is tried again while it is
-        not its turn. What has been begun is finished: only a change without a ledger row is held up."""
+        """The refusal when the trouble is over, a limit is reached or the policy is another; the activity is tried
+        again while it is not its turn. What has been begun is finished: only a change without a ledger row is
+        held up."""
         step, action = order.step, order.prepared.action
         operation = operation_id(step.incident_id, step.attempt, step.step, action.hash)
         with for_temporal():
             if await self._guard_books.row(operation) is not None:
                 return None
-            reason, outcome = Reason.POLICY_CHANGED, ApplyOutcome.CHANGED
-            why = await outdated(self._guard_books, order.policy_revision)
+            reason, outcome = Reason.SIGNALS_RESOLVED, ApplyOutcome.CHANGED
+            why = await over(self._guard_books, step.incident_id)
+            if why is None:
+                reason = Reason.POLICY_CHANGED
+                why = await outdated(self._guard_books, order.policy_revision)
             if why is None:
                 reason, outcome = Reason.LIMITED, ApplyOutcome.REFUSED
                 try:
                     why = await admitted(
-                        self._guard_books, step.incident_id, action, self._remediation_limits, self._clock()
+                        self._guard_books, step.incident_id, action, self._remediation_limits
                     )
                 except TemporaryError as waits:  # said once, however often it is tried
                     await self._note(step, operation, AuditType.STATE_CHANGED, reason, str(waits), "waits")

@@ -1,4 +1,4 @@
-"""The last look before a change is sent: has somebody stopped it, and is it this incident's turn?"""
+"""The last look before a change is sent: has somebody stopped it, does the trouble last, is it its turn?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from typing import Protocol
 
 from cortexops.domain.action import Action
 from cortexops.domain.errors import CortexError, TemporaryError
+from cortexops.domain.firing import MOST_TOLD, all_resolved
 from cortexops.domain.limits import RULE, Entry, Phase, RemediationLimits
+from cortexops.domain.signal import Signal
 from cortexops.domain.switch import UNREADABLE, stopping
+from cortexops.ports.store import MOST_SIGNALS
 from cortexops.ports.switches import HistoryStore, SlotStore, SwitchStore
 
 _AGAIN = timedelta(seconds=5)
 """An approved change that must wait for its turn is tried again after this."""
 
 
-class GuardStore(SwitchStore, SlotStore, HistoryStore, Protocol):
+class SignalStore(Protocol):
+    """What was reported of an incident."""
+
+    async def signals_of(self, incident_id: str) -> list[Signal]:
+        """Those it was opened with and those that joined it, at most `MOST_SIGNALS`."""
+        ...
+
+
+class GuardStore(SwitchStore, SlotStore, HistoryStore, SignalStore, Protocol):
     """What the guards need of the store."""
 
 
@@ -35,17 +46,23 @@ async def stopped(store: SwitchStore, action: Action, now: datetime | None = Non
     return f"stopped: {found[0]}" if found else None
 
 
+async def over(store: SignalStore, incident_id: str) -> str | None:
+    """Why nothing is left to mend, or None. Approvals and turns are waited for: meanwhile all that fired may
+    have stopped. Of a storm that the books do not know whole it cannot be told, and the change is made."""
+    signals = await store.signals_of(incident_id)
+    series = {signal.fingerprint for signal in signals}
+    if len(signals) >= MOST_SIGNALS or len(series) >= MOST_TOLD or not all_resolved(signals):
+        return None
+    return "all signals have stopped firing since the change was decided on"
+
+
 async def admitted(
-    store: SlotStore,
-    incident_id: str,
-    action: Action,
-    limits: RemediationLimits,
-    now: datetime | None = None,
+    store: SlotStore, incident_id: str, action: Action, limits: RemediationLimits
 ) -> str | None:
     """None when this incident may act on the object now; else why it may not at all (`limits: …`).
 
     Raises `TemporaryError` while others are before it: the activity is tried again."""
-    found = await store.admit(incident_id, action.target.key, Phase.RUNNING, limits, now or utc_now())
+    found = await store.admit(incident_id, action.target.key, Phase.RUNNING, limits)
     if found.entry is Entry.WAIT:
         raise TemporaryError(f"{found.reason}: {found.detail}", delay=_AGAIN)
     return f"{RULE}: {found.reason}: {found.detail}" if found.entry is Entry.REFUSED else None

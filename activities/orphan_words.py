@@ -7,12 +7,14 @@ from datetime import datetime
 
 from cortexops.domain.approval import ApprovalRequest
 from cortexops.domain.audit import AuditEntry, AuditType, resting
+from cortexops.domain.change import Verb
 from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.ledger import LedgerRow, LedgerState
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.narrative import message
 from cortexops.domain.sweep import REASONS, STEP_REASONS, Finding, RunState
 
+_LEFT = (LedgerState.INTENT, LedgerState.APPLIED, LedgerState.UNKNOWN)
 _VOID = "void: the workflow that asked has ended"
 
 
@@ -27,11 +29,7 @@ def closing_entries(
     by: AuditEntry | None,
 ) -> list[AuditEntry]:
     """Who or what ended it, and that it is escalated."""
-    left = [
-        {"operation": row.operation_id, "state": row.state.value}
-        for row in rows
-        if row.state in (LedgerState.INTENT, LedgerState.APPLIED, LedgerState.UNKNOWN)
-    ]
+    left = [{"operation": row.operation_id, "state": row.state.value} for row in rows if row.state in _LEFT]
     data = {"workflow": incident.key, "run_id": incident.run_id, "run": run.value, "left": left}
     found = by or AuditEntry(
         chain=incident.id,
@@ -55,9 +53,12 @@ def closing_entries(
     return [resting(found.model_copy(update={"data": data}), *on), resting(escalated, *on)]
 
 
-def ending(incident: Incident, text: str) -> Message:
-    """What people hear when the incident is closed."""
-    return message(incident, MessageKind.ENDED, text, key="orphan", at=incident.updated_at)
+def ending(incident: Incident, text: str, rows: Sequence[LedgerRow]) -> Message:
+    """What people hear when the incident is closed; it wakes somebody up, unless a person closed it."""
+    told = message(incident, MessageKind.ENDED, text, key="orphan", at=incident.updated_at)
+    elsewhere = (Verb.PROPOSE, Verb.NOTHING)  # people decide on these, whoever looks
+    left = [row for row in rows if row.state in _LEFT and row.change.verb not in elsewhere]
+    return told.model_copy(update={"changes_left": len(left)})
 
 
 def approval_void(

@@ -31,6 +31,7 @@ from activities.means.proposing import Proposing
 from activities.means.removing import Deleting, Evicting
 from activities.means.secrets import SecretPatching
 from activities.metric_health import MetricHealth, metric_watch
+from activities.warming import AGAIN, ROLES_ARE_READ, once_permitted
 from cortexops.contracts.remediation import (
     ApplyInput,
     ApplyOutcome,
@@ -60,9 +61,6 @@ from cortexops.ports.forge import Forge
 
 __all__ = ["Books", "RemediationActivities"]
 
-_ROLES_ARE_READ = timedelta(seconds=60)
-"""How long an API server that starts may refuse what its roles permit."""
-_AGAIN = timedelta(seconds=2)
 _BOUND_TO_GENERATION = (Verb.PATCH, Verb.DRAIN)
 
 
@@ -245,9 +243,9 @@ class RemediationActivities(Remediation):
         try:
             return await self._by(row.change).effect(cluster, row)
         except Forbidden as error:
-            if utc_now() - row.created_at > _ROLES_ARE_READ:
+            if utc_now() - row.created_at > ROLES_ARE_READ:
                 raise
-            raise TemporaryError(told(error), delay=_AGAIN) from error
+            raise TemporaryError(told(error), delay=AGAIN) from error
 
     async def _otherwise(self, row: LedgerRow, error: StoredOtherwise) -> ApplyResult:
         """It is made, and not as people were shown: nothing more is done by itself, a person gets the commands."""
@@ -311,16 +309,18 @@ class RemediationActivities(Remediation):
         )
 
     async def _compensate(self, row: LedgerRow) -> CompensateResult:
-        if row.state is LedgerState.INTENT:
-            row = await self._cleared_up(row)
-        if row.state is LedgerState.REFUSED:
-            return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
-        if row.state is LedgerState.COMPENSATED:
-            taken = Taken(True, Reason.COMPENSATED, "the earlier values are back")
-        elif row.action.type in ACTIONS and not ACTIONS[row.action.type].spec.reversible:
-            taken = not_reversible(row)
-        else:
-            taken = await self._by(row.change).take_back(self._cluster(row.change.target), row)
+        cluster = self._cluster(row.change.target)
+        try:
+            if row.state is LedgerState.INTENT:
+                unsettled = row
+                row = await once_permitted(lambda: self._cleared_up(cluster, unsettled))
+            if row.state is LedgerState.REFUSED:
+                return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
+            taken = await self._taken_back(cluster, row)
+        except Forbidden as error:
+            detail = f"{row.change.target} may not be read, so nothing was restored: {told(error)}"
+            by_hand = tuple(commands_by_hand(row.change))
+            taken = Taken(False, Reason.COMPENSATION_FAILED, detail, by_hand)
         if taken.done:
             state, type_, told_as = LedgerState.COMPENSATED, AuditType.COMPENSATION_EXECUTED, "compensated"
         elif taken.reason is Reason.NOT_REVERSIBLE:  # it stays as it is recorded
@@ -339,9 +339,17 @@ class RemediationActivities(Remediation):
             commands=taken.commands,
         )
 
-    async def _cleared_up(self, row: LedgerRow) -> LedgerRow:
+    async def _taken_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:
+        if row.state is LedgerState.COMPENSATED:
+            return Taken(True, Reason.COMPENSATED, "the earlier values are back")
+        if row.action.type in ACTIONS and not ACTIONS[row.action.type].spec.reversible:
+            return not_reversible(row)
+        means = self._by(row.change)
+        return await once_permitted(lambda: means.take_back(cluster, row))
+
+    async def _cleared_up(self, cluster: WritableCluster, row: LedgerRow) -> LedgerRow:
         """The row of a change that was never settled (its worker died), settled by a look at the object."""
-        effect, _ = await self._by(row.change).effect(self._cluster(row.change.target), row)
+        effect, _ = await self._by(row.change).effect(cluster, row)
         state, type_, reason = FOUND[effect]
         detail = f"found out by a look at the object: {row.action}"
         return await self._books.settle(

@@ -196,7 +196,7 @@ class BookSweeping(Sweeping):
         done = await self._store.end_orphan(
             end,
             closing_entries(incident, orphan.run, reason, text, rows, at=end.updated_at, by=by),
-            [ending(end, text)],
+            [ending(end, text, rows)],
             [approval_void(end, one.request, now) for one in pending],
         )
         if done:
@@ -258,21 +258,21 @@ class RowSweeping(ClusterSweeping):
         incident = await self._store.incident(orphan.incident_id)
         if incident is None:
             raise NotFound(f"incident {orphan.incident_id} was not found")
-        outcomes = [
-            await self._settle(incident, orphan, row) for row in await self._store.unswept(incident.id)
-        ]
-        for outcome in outcomes:
-            if outcome in _OF_PROPOSALS:
+        found = [await self._settle(incident, orphan, row) for row in await self._store.unswept(incident.id)]
+        for one in found:
+            if one.outcome in _OF_PROPOSALS:
                 continue
-            ORPHANS.labels(outcome=outcome).inc()
-        return Settled(outcomes=tuple(outcomes))
+            ORPHANS.labels(outcome=one.outcome).inc()
+        return Settled(
+            outcomes=tuple(one.outcome for one in found), details=tuple(one.detail for one in found)
+        )
 
-    async def _settle(self, incident: Incident, orphan: Orphan, row: LedgerRow) -> Outcome:
+    async def _settle(self, incident: Incident, orphan: Orphan, row: LedgerRow) -> Finding:
         if self._following is not None and row.change.verb is Verb.PROPOSE:
             return await self._follow(self._following, incident, orphan, row)
         finding = await self._look(row, quiet=orphan.quiet)
         if not finding.outcome.settled:
-            return finding.outcome
+            return finding
         taken_back = ""
         if self._remediation is not None and finding.reversible:
             taken_back = await self._take_back(self._remediation, incident, row)
@@ -285,11 +285,11 @@ class RowSweeping(ClusterSweeping):
         entries = row_entries(row, finding, orphan.run, at)
         told = [row_message(incident, row, finding, at)] if incident.ended_at is not None else []
         await self._store.sweep_row(row, finding, entries, told)
-        return finding.outcome
+        return finding
 
     async def _follow(
         self, following: Following, incident: Incident, orphan: Orphan, row: LedgerRow
-    ) -> Outcome:
+    ) -> Finding:
         """A pull request that was opened is no orphan: people decide on it long after the incident."""
         finding = await following.look(row, quiet=orphan.quiet)
         at = max(self._clock(), row.updated_at)
@@ -299,7 +299,7 @@ class RowSweeping(ClusterSweeping):
             await self._store.sweep_row(row, finding, proposal_entries(row, finding, at), told)
         if not finding.outcome.settled:
             await self._store.look_again(row.operation_id)
-        return finding.outcome
+        return finding
 
     async def _look(self, row: LedgerRow, *, quiet: bool) -> Finding:
         target = row.change.target

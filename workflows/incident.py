@@ -30,21 +30,21 @@ with workflow.unsafe.imports_passed_through():
         VerifyInput,
     )
     from cortexops.domain import narrative
-    from cortexops.domain.action import Candidate, ProposerKind, order
+    from cortexops.domain.action import Candidate, order
     from cortexops.domain.approval import ApprovalState, Vote
     from cortexops.domain.audit import AuditType
     from cortexops.domain.diagnosis import Diagnosis, Verdict
     from cortexops.domain.ending import APPROVAL_ENDS, Course, ending, none_left, quiet_ending, refusals
     from cortexops.domain.incident import Incident, IncidentState, Reason
     from cortexops.domain.message import MessageKind
-    from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput
-    from cortexops.domain.proposing import proposer_of
+    from cortexops.domain.policy import Effect, PolicyDecision
     from cortexops.domain.verification import Phase, Verification
     from workflows import options
     from workflows.approval import ApprovalDesk
     from workflows.chronicle import Chronicle
     from workflows.inquiry import Inquiry
     from workflows.interruption import Interrupted, Interruption
+    from workflows.question import policy_question
     from workflows.signals import SignalLog
 
 _STEP_FAILED = {
@@ -123,10 +123,14 @@ class IncidentWorkflow:
                 candidate, found.diagnosis, change, decision, attempt
             ):
                 return
+            if await self._over(candidate):
+                return
             applied = await self._apply(candidate, change, decision, attempt)
             if applied.outcome in (ApplyOutcome.CHANGED, ApplyOutcome.REFUSED):
                 self._refused.append(f"{candidate.action}: {applied.detail}")
             if applied.outcome is ApplyOutcome.CHANGED:
+                if await self._over(candidate):
+                    return
                 continue  # the object is not the one that was looked at: look again, ask again
             self._tried.add(candidate.action.hash)
             if applied.outcome in (ApplyOutcome.UNKNOWN, ApplyOutcome.HANDED_OVER):
@@ -188,33 +192,24 @@ class IncidentWorkflow:
             await self._book.end(*found)
         return found is not None
 
+    async def _over(self, candidate: Candidate) -> bool:
+        """Whether the trouble ended by itself after the change was decided on and before it was made. Then it
+        is not made, whoever approved it, and the incident ends here."""
+        if not self._signals.all_resolved or not workflow.patched("not-once-over"):
+            return False
+        detail = f"{candidate.action} was not made: all signals have stopped firing"
+        if self._book.incident.state is IncidentState.REMEDIATING:  # and whoever was to make it said why not
+            await self._book.move(IncidentState.INVESTIGATING, Reason.SIGNALS_RESOLVED, "nothing was changed")
+        else:
+            self._book.note(AuditType.ACTION_REFUSED, Reason.SIGNALS_RESOLVED, detail)
+        await self._book.end(IncidentState.RESOLVED, Reason.SIGNALS_RESOLVED, detail)
+        return True
+
     async def _ask_policy(self, candidate: Candidate, diagnosis: Diagnosis, attempt: int) -> PolicyDecision:
         self._interruption.check()
-        cause = diagnosis.cause
         reason = Reason.CAUSE_FOUND if diagnosis.verdict is Verdict.ROOT_CAUSE else Reason.CAUSE_HYPOTHESIS
-        incident = self._book.incident
-        proposer = proposer_of(candidate, diagnosis)
-        question = PolicyInput(
-            now=workflow.now(),
-            incident_id=incident.id,
-            severity=incident.severity,
-            risk_score=incident.risk_score,
-            attempt=attempt,
-            drill=incident.drill,
-            cluster=incident.resource.cluster,
-            namespace=candidate.action.target.namespace,
-            environment=self._order.environment,
-            action=candidate.action,
-            risk=candidate.risk,
-            reversible=candidate.reversible,
-            category=cause.category if cause else "unknown",
-            confidence=diagnosis.sure,
-            verdict=diagnosis.verdict,
-            blast_radius=candidate.blast_radius,
-            diff=candidate.planned,
-            commands=candidate.commands,
-            proposed_by=proposer,
-            proposed_by_person=proposer.name if proposer.kind is ProposerKind.PERSON else None,
+        question = policy_question(
+            self._book.incident, self._order.environment, candidate, diagnosis, attempt
         )
         return await self._book.decide(question, reason, diagnosis.summary, candidate=candidate)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from cortexops.domain.firing import MOST_TOLD, all_resolved, supersedes
 from cortexops.domain.flapping import is_flapping
 from cortexops.domain.signal import Signal, SignalStatus
 
 _MOST_SERIES = 200
-_MOST_TOLD = 50
 
 
 class SignalLog:
@@ -30,10 +30,7 @@ class SignalLog:
             known = self._newest.get(signal.fingerprint)
             if known is None and len(self._newest) >= _MOST_SERIES:
                 continue
-            if known is None or (signal.started_at, signal.status is SignalStatus.RESOLVED) >= (
-                known.started_at,
-                known.status is SignalStatus.RESOLVED,
-            ):
+            if known is None or supersedes(signal, known):
                 self._newest[signal.fingerprint] = signal
             if signal.status is SignalStatus.RESOLVED and signal.ended_at is not None:
                 self._ends.setdefault(signal.fingerprint, set()).add(signal.ended_at)
@@ -55,12 +52,12 @@ class SignalLog:
     def newest(self) -> tuple[Signal, ...]:
         """What an investigation needs of them, the most severe first, bounded."""
         told = sorted(self._newest.values(), key=lambda s: (-s.severity.rank, s.started_at, s.fingerprint))
-        return tuple(told[:_MOST_TOLD])
+        return tuple(told[:MOST_TOLD])
 
     @property
     def all_resolved(self) -> bool:
         """Whether every series has stopped firing."""
-        return bool(self._newest) and all(s.status is SignalStatus.RESOLVED for s in self._newest.values())
+        return all_resolved(self._newest.values())
 
     @property
     def only_object_states(self) -> bool:

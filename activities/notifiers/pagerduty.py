@@ -1,4 +1,4 @@
-"""PagerDuty: one alert per incident, when nobody answers an approval or an undo failed (Events API v2).
+"""PagerDuty: one alert per incident, when nobody answers, an undo failed or automation ended (Events API v2).
 
 Which message pages is `cortexops.domain.paging`'s decision. The alert's `dedup_key` is the incident, so that
 an event that is sent twice is one alert. The reference that a delivery answers is JSON: whether a page is open.
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from activities.notifiers import NOTIFIERS
 from cortexops.domain.message import Delivered, Delivery, Message
 from cortexops.domain.outgoing import Destination, Withheld, outgoing
-from cortexops.domain.paging import Call, call, half_done
+from cortexops.domain.paging import Call, call, half_done, unattended
 from cortexops.domain.resource import Frozen
 from cortexops.domain.signal import Severity
 from cortexops.metrics import count_masked
@@ -116,7 +116,7 @@ class PagerDutyNotifier:
             "source": "cortexops",
             "severity": "critical" if urgent else _SEVERITIES[message.severity],
             "timestamp": message.at.astimezone(UTC).isoformat(),
-            "class": "undo failed" if urgent else "approval unanswered",
+            "class": _class(message),
             "custom_details": details,
         }
         body["client"] = "CortexOps"
@@ -143,6 +143,12 @@ class PagerDutyNotifier:
         return Delivered(
             result=Delivery.REFUSED, detail=f"enqueue: PagerDuty refused it with status {status}"
         )
+
+
+def _class(message: Message) -> str:
+    if unattended(message):
+        return "automation ended"
+    return "undo failed" if half_done(message) else "approval unanswered"
 
 
 def _again(detail: str, seconds: float = _AGAIN) -> Delivered:

@@ -6,7 +6,7 @@ import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,7 +18,7 @@ from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.incident import Incident, Reason
 from cortexops.domain.ledger import LedgerRow, LedgerState
-from cortexops.domain.sweep import RunState
+from cortexops.domain.sweep import Outcome, RunState
 from cortexops.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,17 +27,31 @@ if TYPE_CHECKING:
 _LEFT = (LedgerState.INTENT, LedgerState.APPLIED, LedgerState.UNKNOWN)
 
 
-async def stop_incident(incident_id: str, reason: str) -> list[LedgerRow]:
-    """Terminate the workflow, look at what it left, end the incident; returns changes left half done.
+class Stopped(NamedTuple):
+    """Changes left half done, and of each operation that was looked at, what was found."""
 
-    Where this machine cannot reach the cluster, the sweeper looks at the changes within a minute. Raises
-    `NotFound` for an unknown incident, `TemporaryError` when Temporal does not answer.
+    left: list[LedgerRow]
+    found: dict[str, str]
+
+    def told(self, row: LedgerRow) -> str:
+        """The change in one line."""
+        found = self.found.get(row.operation_id)
+        return f"{row.action}: {row.state}" + (f": {found}" if found else "")
+
+
+async def stop_incident(incident_id: str, reason: str) -> Stopped:
+    """Terminate the workflow, look at what it left, pull requests among it, and end the incident.
+
+    Where this machine cannot reach the cluster, or Git and its provider, the sweeper looks within a minute.
+    Raises `NotFound` for an unknown incident, `TemporaryError` when Temporal does not answer.
     """
     from activities.notifiers import build_notifiers
     from activities.sweeping import BookSweeping, RowSweeping
+    from cortexops.adapters.git_forge import GitForge
     from cortexops.adapters.temporal_runs import Runs
 
     configured = settings()
+    forge = GitForge(configured.git)  # without repositories it says so of each pull request
     store = await PostgresStore.connect(
         configured.postgres.dsn.get_secret_value(), notifiers=tuple(build_notifiers(configured))
     )
@@ -53,9 +67,14 @@ async def stop_incident(incident_id: str, reason: str) -> list[LedgerRow]:
             )
         books = BookSweeping(store, runs, grace=timedelta(seconds=configured.sweep.grace_seconds))
         orphan = books.orphan(incident, run, len(await store.unswept(incident_id)))
+        seen: dict[str, str] = {}
         if orphan.rows:
+            rows = await store.unswept(incident_id)
             async with _clusters(configured, incident) as clusters:
-                await RowSweeping(store, clusters).settle(orphan)
+                settled = await RowSweeping(store, clusters, forge=forge).settle(orphan)
+            for row, outcome, detail in zip(rows, settled.outcomes, settled.details, strict=False):
+                later = "; the sweeper asks again" if outcome is Outcome.UNREACHABLE else ""
+                seen[row.operation_id] = f"{detail}{later}"
         by = AuditEntry(
             chain=incident_id,
             type=AuditType.TERMINATED,
@@ -68,7 +87,8 @@ async def stop_incident(incident_id: str, reason: str) -> list[LedgerRow]:
         closed = await books.close(orphan, by=by)
         if not closed.closed:  # it had ended: that somebody wanted it stopped is written down all the same
             await store.append([by])
-        return [row for row in await store.rows_of(incident_id) if row.state in _LEFT]
+        left = [row for row in await store.rows_of(incident_id) if row.state in _LEFT]
+        return Stopped(left, seen)
     finally:
         await store.close()
 

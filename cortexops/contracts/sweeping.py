@@ -43,9 +43,11 @@ class Orphans(Frozen):
 
 
 class Settled(Frozen):
-    """What became of the changes of one orphan."""
+    """What became of the changes of one orphan, in the order in which they were made."""
 
     outcomes: tuple[Outcome, ...] = ()
+    details: tuple[str, ...] = ()
+    """The same in words; what could not be asked says why."""
 
 
 class ClosedOrphan(Frozen):

@@ -68,6 +68,8 @@ class Admission(Frozen):
     """The answer, with the slot as it is to be kept; a refused one keeps what it had."""
 
     entry: Entry
+    at: AwareDatetime
+    """When it was asked, by the clock that leases go by."""
     reason: str = ""
     """`target_locked`, `too_many_remediations`, `queue_full`, `incident_time_exhausted`."""
     detail: str = ""
@@ -88,7 +90,7 @@ def admission(
     since = mine.since if mine else None
     if since is not None and now - since > timedelta(seconds=limits.incident_seconds):
         detail = f"{limits.incident_seconds:g} s for one incident are over"
-        return Admission(entry=Entry.REFUSED, reason="incident_time_exhausted", detail=detail)
+        return Admission(entry=Entry.REFUSED, at=now, reason="incident_time_exhausted", detail=detail)
     queued_at = mine.queued_at if mine and mine.expires_at > now else now
     reason, detail = _obstacle(others, mine, target, wants, limits, queued_at)
     if not reason:
@@ -101,16 +103,16 @@ def admission(
             since=since or now,
             expires_at=now + limits.lease,
         )
-        return Admission(entry=Entry.ADMITTED, slot=slot)
+        return Admission(entry=Entry.ADMITTED, at=now, slot=slot)
     if mine is not None and mine.held and mine.target == target and mine.expires_at > now:
         return Admission(
-            entry=Entry.WAIT, reason=reason, detail=detail, slot=mine
+            entry=Entry.WAIT, at=now, reason=reason, detail=detail, slot=mine
         )  # keeps its lock meanwhile
     in_queue = mine is not None and mine.phase is Phase.WAITING and mine.expires_at > now
     waiting = sum(not slot.held for slot in others)
     if not in_queue and waiting >= limits.queued:
         full = f"{waiting} incidents wait already; {detail}"
-        return Admission(entry=Entry.REFUSED, reason="queue_full", detail=full)
+        return Admission(entry=Entry.REFUSED, at=now, reason="queue_full", detail=full)
     slot = Slot(
         incident_id=incident_id,
         target=target,
@@ -120,7 +122,7 @@ def admission(
         since=since,
         expires_at=now + _WAITING_LEASE,
     )
-    return Admission(entry=Entry.WAIT, reason=reason, detail=detail, slot=slot)
+    return Admission(entry=Entry.WAIT, at=now, reason=reason, detail=detail, slot=slot)
 
 
 def _obstacle(

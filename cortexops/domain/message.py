@@ -47,6 +47,8 @@ class Message(Frozen):
     """What was said on `approval` so far."""
     at: AwareDatetime
     drill: bool = False
+    changes_left: int = 0
+    """Changes of ours that nobody works on any more and that are in the cluster, or may be."""
 
 
 class Delivery(StrEnum):

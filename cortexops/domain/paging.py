@@ -2,7 +2,8 @@
 
 A channel that pages hears every message of an incident and sends few of them on. One incident is one page,
 however often it is repeated. The page of an incident that ended without anybody being needed is closed; one
-that nobody answered, and one whose undo failed, stays open until a person closes it: the trouble is still there.
+that nobody answered, one whose undo failed and one whose automation ended before it did stays open until a person
+closes it: the trouble is still there.
 """
 
 from __future__ import annotations
@@ -24,15 +25,36 @@ class Call(StrEnum):
 
 HALF_DONE = frozenset({Reason.COMPENSATION_FAILED, Reason.COMPENSATION_REFUSED, Reason.EFFECT_UNKNOWN})
 """Ends that are of the highest urgency: a change of ours is in the cluster, or may be, and cannot be taken back."""
+UNATTENDED = frozenset(
+    {
+        Reason.WORKFLOW_TERMINATED,
+        Reason.WORKFLOW_FAILED,
+        Reason.WORKFLOW_TIMED_OUT,
+        Reason.WORKFLOW_CANCELED,
+        Reason.WORKFLOW_ENDED,
+        Reason.WORKFLOW_GONE,
+    }
+)
+"""Ends that the sweeper wrote down: whatever was to be done next, nobody does it, and the trouble may last."""
 _BY_A_PERSON = frozenset({Reason.TAKEN_OVER, Reason.TERMINATED})
 _SILENT = frozenset({MessageKind.APPROVAL_LAST_CALL, MessageKind.APPROVAL_SILENCE})
 _ANSWERED = frozenset({ApprovalState.APPROVED, ApprovalState.DENIED, ApprovalState.TAKEN_OVER})
 
 
 def half_done(message: Message) -> bool:
-    """Whether the incident ended with a change that could not be taken back."""
-    ended = message.kind is MessageKind.ENDED and message.state is IncidentState.ESCALATED
-    return ended and message.reason in HALF_DONE
+    """Whether the incident ended with a change that could not be taken back, or that nobody looks after."""
+    if unattended(message):
+        return message.changes_left > 0
+    return _escalated(message) and message.reason in HALF_DONE
+
+
+def unattended(message: Message) -> bool:
+    """Whether the incident ended because its automation did, and no person ended it."""
+    return _escalated(message) and message.reason in UNATTENDED
+
+
+def _escalated(message: Message) -> bool:
+    return message.kind is MessageKind.ENDED and message.state is IncidentState.ESCALATED
 
 
 def call(message: Message, *, open_page: bool) -> Call | None:
@@ -42,7 +64,7 @@ def call(message: Message, *, open_page: bool) -> Call | None:
     """
     if message.drill:
         return None
-    if message.kind in _SILENT or half_done(message):
+    if message.kind in _SILENT or half_done(message) or unattended(message):
         return Call.TRIGGER
     if not open_page:
         return None

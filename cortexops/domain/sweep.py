@@ -166,9 +166,9 @@ def _secret(row: LedgerRow) -> bool:
     return row.change.target.kind == "Secret" and row.change.verb is Verb.PATCH
 
 
-def unreachable(row: LedgerRow, why: str) -> Finding:
-    """The object cannot be read now."""
-    text = f"may have been made; the cluster cannot be asked: {why}"
+def unreachable(row: LedgerRow, why: str, *, whom: str = "the cluster") -> Finding:
+    """What would tell cannot be read now."""
+    text = f"may have been made; {whom} cannot be asked: {why}"
     return finding(row, Outcome.UNREACHABLE, text, commands=commands_by_hand(row.change))
 
 

@@ -48,6 +48,10 @@ class PendingMessage(NamedTuple):
     attempts: int
 
 
+MOST_SIGNALS = 1000
+"""Of one incident, in `signals_of`: a storm has more than anybody reads."""
+
+
 class ApprovalRecord(NamedTuple):
     request: ApprovalRequest
     state: ApprovalState

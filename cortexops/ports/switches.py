@@ -77,9 +77,12 @@ class SlotStore(Protocol):
     """Who may remediate at the same time."""
 
     async def admit(
-        self, incident_id: str, target: str, wants: Phase, limits: RemediationLimits, now: datetime
+        self, incident_id: str, target: str, wants: Phase, limits: RemediationLimits
     ) -> Admission:
-        """Take a slot, wait for one, or be refused. One caller at a time in all processes."""
+        """Take a slot, wait for one, or be refused. One caller at a time in all processes.
+
+        Leases go by the store's own clock: a process whose clock is wrong neither takes a slot from another nor
+        keeps one for longer."""
         ...
 
     async def slots(self) -> Sequence[Slot]:

@@ -128,7 +128,6 @@ def test_never_too_many_and_never_two_on_one_object(
 
 _RACER = """
 import asyncio, sys
-from datetime import UTC, datetime
 from cortexops.adapters.postgres import PostgresStore
 from cortexops.domain.limits import Phase, RemediationLimits
 
@@ -137,7 +136,7 @@ async def main():
     print("ready", flush=True)
     sys.stdin.readline()
     found = await asyncio.gather(*(
-        store.admit(incident, f"target-{incident}", Phase.RUNNING, RemediationLimits(), datetime.now(UTC))
+        store.admit(incident, f"target-{incident}", Phase.RUNNING, RemediationLimits())
         for incident in sys.argv[2:]
     ))
     print(*(one.entry for one in found))
@@ -171,8 +170,8 @@ async def test_two_incidents_racing_for_one_object(store: PostgresStore, migrate
     other = await PostgresStore.connect(migrated_database.dsn)
     try:
         found = await asyncio.gather(
-            store.admit(one.id, a_target().key, ASK, LIMITS, NOW),
-            other.admit(two.id, a_target().key, ASK, LIMITS, NOW),
+            store.admit(one.id, a_target().key, ASK, LIMITS),
+            other.admit(two.id, a_target().key, ASK, LIMITS),
         )
     finally:
         await other.close()
@@ -184,10 +183,10 @@ async def test_the_end_of_an_incident_frees_its_place_without_anybody_releasing_
 ) -> None:
     one, two = await opened(store, "one"), await opened(store, "two")
     only = RemediationLimits(at_once=1)
-    assert (await store.admit(one.id, "x", RUN, only, NOW)).entry is Entry.ADMITTED
-    assert (await store.admit(two.id, "y", RUN, only, NOW)).entry is Entry.WAIT
+    assert (await store.admit(one.id, "x", RUN, only)).entry is Entry.ADMITTED
+    assert (await store.admit(two.id, "y", RUN, only)).entry is Entry.WAIT
     await ended(store, one)
-    assert (await store.admit(two.id, "y", RUN, only, NOW)).entry is Entry.ADMITTED
+    assert (await store.admit(two.id, "y", RUN, only)).entry is Entry.ADMITTED
     assert [slot.incident_id for slot in await store.slots()] == [two.id]
 
 
@@ -195,10 +194,11 @@ async def test_an_approved_change_waits_for_its_turn_and_is_refused_when_its_tim
     store: PostgresStore,
 ) -> None:
     one, two = await opened(store, "one"), await opened(store, "two")
-    only = RemediationLimits(at_once=1, incident_seconds=60)
-    assert await admitted(store, one.id, an_action("api"), only, NOW) is None
+    only = RemediationLimits(at_once=1, incident_seconds=0.5)
+    assert await admitted(store, one.id, an_action("api"), only) is None
     with pytest.raises(TemporaryError, match="too_many_remediations"):
-        await admitted(store, two.id, an_action("web"), only, NOW)
-    late = await admitted(store, one.id, an_action("api"), only, NOW + timedelta(seconds=61))
+        await admitted(store, two.id, an_action("web"), only)
+    await asyncio.sleep(0.6)
+    late = await admitted(store, one.id, an_action("api"), only)
     assert late is not None
     assert "incident_time_exhausted" in late

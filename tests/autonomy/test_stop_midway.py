@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_an_approved_change_waits_for_its_turn_and_then_is_made(simulated:
     await stage.deployment()
     order = await stage.order(stage.action("scale_workload", replicas=1))
     other = await opened(stage.store, "other")
-    await stage.store.admit(other.id, "elsewhere", Phase.RUNNING, only, datetime.now(UTC))
+    await stage.store.admit(other.id, "elsewhere", Phase.RUNNING, only)
     with pytest.raises(ApplicationError, match="too_many_remediations") as waiting:
         await stage.apply(order)
     assert not waiting.value.non_retryable
@@ -119,13 +120,13 @@ async def test_an_approved_change_waits_for_its_turn_and_then_is_made(simulated:
 
 
 async def test_a_change_after_the_time_of_its_incident_is_refused(simulated: Stage) -> None:
-    short = RemediationLimits(incident_seconds=60)
+    short = RemediationLimits(incident_seconds=0.2)
     stage = guarded(simulated, short)
     await stage.deployment()
     action = stage.action("scale_workload", replicas=1)
     order = await stage.order(action)
-    long_ago = datetime.now(UTC) - timedelta(seconds=61)
-    await stage.store.admit(stage.incident, action.target.key, Phase.ASKING, short, long_ago)
+    await stage.store.admit(stage.incident, action.target.key, Phase.ASKING, short)
+    await asyncio.sleep(0.3)
     result = await stage.apply(order)
     assert (result.outcome, result.reason) == (ApplyOutcome.REFUSED, Reason.LIMITED)
     assert "incident_time_exhausted" in result.detail

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import pytest
 from temporalio.client import Client
@@ -74,9 +73,7 @@ async def test_an_incident_waits_for_its_turn_and_goes_on(
 ) -> None:
     others = [await opened(store, f"other-{number}") for number in range(3)]
     for other in others:
-        found = await store.admit(
-            other.id, f"target-{other.id}", Phase.RUNNING, RemediationLimits(), datetime.now(UTC)
-        )
+        found = await store.admit(other.id, f"target-{other.id}", Phase.RUNNING, RemediationLimits())
         assert found.reason == ""
     running = await begun(temporal, queue, namespace=queue)
     waiting = await held(store, {other.id for other in others})

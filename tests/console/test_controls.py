@@ -85,9 +85,7 @@ async def test_nobody_stops_resumes_or_sets_levels_without_an_identity(world: Wo
 
 async def test_the_page_stops_everything_with_one_button_and_shows_who_acts(world: World) -> None:
     incident = await opened(world.store)  # type: ignore[arg-type]
-    await world.store.admit(
-        incident.id, "east:shop:Deployment:api", Phase.RUNNING, RemediationLimits(), world.clock.now
-    )
+    await world.store.admit(incident.id, "east:shop:Deployment:api", Phase.RUNNING, RemediationLimits())
     async with world.client() as browser:
         await sign_in(browser)
         page = (await browser.get("/stops")).text

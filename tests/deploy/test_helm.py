@@ -21,13 +21,15 @@ from tests.deploy.helm import CHART, MISSING, RenderError, lint, of_kind, render
 from tests.deploy.test_compose import USES
 from tests.support.controlplane import ControlPlane, missing_parts
 from workers.roles import ROLES
+from workers.schedules import archives
 
 needs_helm = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 _NO_SERVER = missing_parts()
 PEOPLE = [{"id": "ana", "roles": ["oncall"], "token_sha256": "0" * 64}]
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 FULL: dict[str, Any] = {
-    "settings": {"people": PEOPLE},
+    "settings": {"people": PEOPLE, "audit": {"retention_days": 400}},
+    "auditArchive": {"enabled": True},
     "autoscaling": {"correlator": {"by": "hpa"}},
     "networkPolicy": {
         "gatewayFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
@@ -222,6 +224,74 @@ def test_the_migration_runs_before_everything_else_and_alone_has_the_owners_pass
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     (variable,) = job["spec"]["template"]["spec"]["containers"][0]["env"]
     assert variable["valueFrom"]["secretKeyRef"]["key"] == "postgres-owner-dsn"
+
+
+ARCHIVING: dict[str, Any] = {"settings": {"audit": {"retention_days": 400}}}
+
+
+def archive_of(documents: list[dict[str, Any]], role: str = "orchestrator") -> list[dict[str, Any]]:
+    pod = of_kind(documents, "Deployment")[f"cortexops-{role}"]["spec"]["template"]["spec"]
+    return [volume for volume in pod["volumes"] if volume["name"] == "archive"]
+
+
+@needs_helm
+def test_archives_of_the_audit_trail_go_to_a_volume_that_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rendered = render(auditArchive={"enabled": True}, **ARCHIVING)
+    (claim,) = of_kind(rendered, "PersistentVolumeClaim").values()
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "10Gi"}},
+    }
+    name = claim["metadata"]["name"]
+    assert archive_of(rendered) == [{"name": "archive", "persistentVolumeClaim": {"claimName": name}}]
+    container = containers(rendered)["cortexops-orchestrator"]
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "archive"]
+    for key in [key for key in os.environ if key.startswith("CORTEXOPS_")]:
+        monkeypatch.delenv(key)
+    file = tmp_path / "settings.yaml"
+    file.write_text(of_kind(rendered, "ConfigMap")["cortexops"]["data"]["settings.yaml"], "utf-8")
+    for key, value in {**environment(container), "CORTEXOPS_CONFIG": str(file)}.items():
+        monkeypatch.setenv(key, value)
+    audit = load_settings().audit
+    assert archives(audit), "the schedule is made"
+    assert str(audit.archive_path) == mount["mountPath"]
+    for role in ROLES:
+        if role != "orchestrator":
+            assert not archive_of(rendered, role)
+
+
+@needs_helm
+def test_archives_may_go_to_a_volume_that_is_there_already_and_nothing_is_mounted_unasked() -> None:
+    given = render(auditArchive={"enabled": True, "existingClaim": "books"}, **ARCHIVING)
+    assert archive_of(given) == [{"name": "archive", "persistentVolumeClaim": {"claimName": "books"}}]
+    files = {"nfs": {"server": "files", "path": "/audit"}}
+    other = render(auditArchive={"enabled": True, "volume": files}, **ARCHIVING)
+    assert archive_of(other) == [{"name": "archive", **files}]
+    for rendered in (given, other, render(**ARCHIVING)):
+        assert not of_kind(rendered, "PersistentVolumeClaim")
+    plain = render(**ARCHIVING)
+    assert not archive_of(plain)
+    assert "CORTEXOPS_AUDIT__ARCHIVE_PATH" not in environment(containers(plain)["cortexops-orchestrator"])
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"settings": {}}, "retention_days has to say"),
+        ({"auditArchive": {"volume": {"emptyDir": {}}}}, "would be lost with their pod"),
+        ({"auditArchive": {"existingClaim": "x", "volume": {"nfs": {}}}}, "not both"),
+        ({"auditArchive": {"claim": {"accessModes": ["ReadWriteOnce"]}}}, "needs ReadWriteMany"),
+    ],
+)
+def test_a_volume_on_which_archives_would_get_lost_is_refused(values: dict[str, Any], says: str) -> None:
+    asked = {**ARCHIVING, **values}
+    asked["auditArchive"] = {"enabled": True, **values.get("auditArchive", {})}
+    with pytest.raises(RenderError, match=says):
+        render(**asked)
 
 
 @needs_helm

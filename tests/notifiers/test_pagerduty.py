@@ -23,7 +23,7 @@ from cortexops.domain.approval import ApprovalState, Decision, Person, Vote
 from cortexops.domain.audit import AuditType
 from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.message import Delivery, Message, MessageKind
-from cortexops.domain.paging import HALF_DONE, Call, call
+from cortexops.domain.paging import HALF_DONE, UNATTENDED, Call, call
 from cortexops.settings import Settings
 from cortexops.settings_pagerduty import PagerDutySettings
 from tests.console.conftest import migrated
@@ -226,19 +226,18 @@ _messages = st.builds(
 
 
 @given(_messages, st.booleans())
-def test_only_silence_and_failed_undos_page_and_only_open_pages_are_closed(
+def test_only_silence_failed_undos_and_ended_automation_page_and_only_open_pages_are_closed(
     message: Message, open_page: bool
 ) -> None:
     done = call(message, open_page=open_page)
     if done is Call.TRIGGER:
-        assert message.kind in (_K.APPROVAL_LAST_CALL, _K.APPROVAL_SILENCE) or message.reason in HALF_DONE
+        silence = message.kind in (_K.APPROVAL_LAST_CALL, _K.APPROVAL_SILENCE)
+        assert silence or message.reason in HALF_DONE | UNATTENDED
     if done in (Call.RESOLVE, Call.ACKNOWLEDGE):
         assert open_page
     if done is Call.RESOLVE:
-        assert (message.kind, message.reason in HALF_DONE and message.state is _S.ESCALATED) == (
-            _K.ENDED,
-            False,
-        )
+        urgent = message.reason in HALF_DONE | UNATTENDED and message.state is _S.ESCALATED
+        assert (message.kind, urgent) == (_K.ENDED, False)
     assert not (message.drill and done)
 
 

@@ -66,7 +66,7 @@ class Afterwards:
         row = await self.row()
         incident = await self.stage.store.incident(self.stage.incident)
         assert incident is not None
-        return await rows._settle(incident, orphan, row)  # whoever's turn it is
+        return (await rows._settle(incident, orphan, row)).outcome  # whoever's turn it is
 
     async def merge(self) -> None:
         """The reviewer's merge, by a commit of their own."""

@@ -11,6 +11,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities import health
+from activities.deciding import Decider
 from activities.guarded import GuardedRemediation
 from cortexops.adapters.policy_bundle import Bundle
 from cortexops.adapters.policy_opa import OpaPolicy
@@ -19,6 +20,7 @@ from cortexops.adapters.postgres import PostgresStore
 from cortexops.contracts.remediation import ApplyOutcome
 from cortexops.domain.audit import AuditType
 from cortexops.domain.errors import TemporaryError
+from cortexops.domain.guardrails import Guardrails
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.limits import Phase as SlotPhase
@@ -264,15 +266,49 @@ async def test_a_wall_clock_that_jumps_makes_no_stable_health_out_of_a_moment(
     assert 0.4 <= verdict.seconds < 5
 
 
-async def test_a_clock_that_goes_back_keeps_the_places_of_who_acts(store: PostgresStore) -> None:
-    one, two = await opened(store, "one"), await opened(store, "two")
-    now, limits = datetime.now(UTC), RemediationLimits()
-    assert (await store.admit(one.id, "x", SlotPhase.RUNNING, limits, now)).entry == "admitted"
-    earlier = now - timedelta(hours=5)
-    found = await store.admit(two.id, "x", SlotPhase.RUNNING, limits, earlier)
-    assert (found.entry, found.reason) == ("wait", "target_locked")
-    again = await store.admit(one.id, "x", SlotPhase.RUNNING, limits, earlier)
-    assert again.entry == "admitted"
+@pytest.mark.parametrize("shift", [timedelta(hours=5), timedelta(hours=-5)], ids=["ahead", "behind"])
+async def test_a_worker_with_a_wrong_clock_neither_takes_nor_keeps_a_slot(
+    simulated: Stage, shift: timedelta
+) -> None:
+    """All that a worker does goes through its own clock, except leases."""
+
+    def wrong() -> datetime:
+        return datetime.now(UTC) + shift
+
+    store, limits = simulated.store, RemediationLimits(at_once=1)
+    order = await simulated.order(await scale(simulated))
+    holder = await opened(store, "holder")
+    held = await store.admit(holder.id, "elsewhere", SlotPhase.RUNNING, limits)
+    assert held.slot is not None
+    simulated.activities = GuardedRemediation(
+        {simulated.admin.name: simulated.writer}, store, limits, clock=wrong
+    )
+    with pytest.raises(
+        ApplicationError, match="too_many_remediations"
+    ):  # no slot is taken that another holds
+        await simulated.apply(order)
+    slots = {slot.incident_id: slot for slot in await store.slots()}
+    assert slots[holder.id] == held.slot
+    now = datetime.now(UTC)
+    assert now < slots[simulated.incident].expires_at < now + timedelta(minutes=5)  # nor waited for too long
+    await ended(store, holder)
+    assert (await simulated.apply(order)).outcome is ApplyOutcome.APPLIED
+    (mine,) = await store.slots()
+    assert abs(mine.expires_at - datetime.now(UTC) - limits.lease) < timedelta(minutes=1)
+
+
+async def test_who_waits_for_a_turn_is_asked_again_soon_whatever_the_deciders_clock(
+    store: PostgresStore,
+) -> None:
+    guardrails = Guardrails(limits=RemediationLimits(at_once=1))
+    holder, waiting = await opened(store, "holder"), await opened(store, "waiting")
+    assert (await store.admit(holder.id, "x", SlotPhase.RUNNING, guardrails.limits)).entry == "admitted"
+    assert (await store.admit(waiting.id, "y", SlotPhase.RUNNING, guardrails.limits)).entry == "wait"
+    policy = RegorusPolicy(Bundle({"a.rego": decision(f"decision := {ALLOW}")}, {}))
+    ahead = Decider(store, policy, guardrails, clock=lambda: datetime.now(UTC) + timedelta(hours=5))
+    hold, waited = await ahead.queued(waiting)
+    assert waited and hold.until is not None
+    assert hold.until - datetime.now(UTC) < timedelta(minutes=1)
 
 
 def test_operators_find_every_reason_of_a_closed_failure_in_the_documentation() -> None:

@@ -45,6 +45,23 @@ async def resolved_after_approval(stage: Stage) -> Handle:
     return handle
 
 
+async def over_before_apply(stage: Stage) -> Handle:
+    """The last approval and the end of all signals arrive at once, while the first vote is written down."""
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL, quorum=2)]
+    stage.world.gates["record_vote"] = asyncio.Event()
+    handle = await stage.begin()
+    request = await stage.asked(handle)
+    votes = [asyncio.create_task(cast(handle, request, "ana"))]
+    while not stage.world.voted:
+        await asyncio.sleep(0.02)
+    votes.append(asyncio.create_task(cast(handle, request, "bob")))
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=(resolved(a_signal()),)))
+    await asyncio.sleep(0.5)  # until the server has bob's as well
+    stage.world.gates["record_vote"].set()
+    await asyncio.gather(*votes)
+    return handle
+
+
 async def denied_by_people(stage: Stage) -> Handle:
     stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
     handle = await stage.begin()
@@ -136,6 +153,7 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
     story.__name__: story
     for story in (
         resolved_after_approval,
+        over_before_apply,
         denied_by_people,
         expired,
         denied_by_policy,

@@ -198,6 +198,7 @@ class World(Records, Investigation, Remediation, Reasoning):
     @activity.defn
     async def record_vote(self, order: VoteInput) -> None:
         self.voted.append(order)
+        await self._gate("record_vote")
 
     @activity.defn
     async def settle_approval(self, order: SettleInput) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,10 +13,13 @@ from cortexops.contracts.incident import ADD_SIGNALS, IncidentLimits, SignalBatc
 from cortexops.contracts.investigation import Investigated
 from cortexops.contracts.remediation import ApplyOutcome, CompensateResult, DryRunResult
 from cortexops.domain.approval import Decision, VoteRefusal
+from cortexops.domain.audit import AuditType
 from cortexops.domain.diagnosis import Verdict
 from cortexops.domain.incident import IncidentState, Reason
+from cortexops.domain.message import MessageKind
 from cortexops.domain.policy import Effect
 from cortexops.domain.verification import Phase
+from tests.replay.record import over_before_apply
 from tests.support.engines import RunningEngines
 from tests.support.stage import Stage, cast, staged
 from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
@@ -126,6 +130,44 @@ async def test_signals_that_resolve_while_waiting_void_the_approval(stage: Stage
     assert (ended.state, ended.reason) == (_S.RESOLVED, Reason.SIGNALS_RESOLVED)
     assert [s.state for s in stage.world.settled] == ["void"]
     assert stage.world.applied == []
+
+
+async def test_an_approved_change_is_not_made_once_all_signals_have_stopped_firing(stage: Stage) -> None:
+    ended = await (await over_before_apply(stage)).result()
+    assert (ended.state, ended.reason) == (_S.RESOLVED, Reason.SIGNALS_RESOLVED)
+    assert [s.state for s in stage.world.settled] == ["approved"]
+    assert stage.world.applied == []
+    assert _S.REMEDIATING not in stage.world.states
+    (refused,) = [e for e in stage.world.entries if e.type is AuditType.ACTION_REFUSED]
+    assert refused.reason == Reason.SIGNALS_RESOLVED
+    assert refused.detail.endswith("was not made: all signals have stopped firing")
+    assert stage.world.entries[-1].detail == refused.detail  # people read the same words
+    assert stage.world.told[-1] is MessageKind.ENDED
+
+
+async def test_what_the_last_look_found_over_ends_without_another_investigation(stage: Stage) -> None:
+    stage.world.applies = [ApplyOutcome.CHANGED]
+    stage.world.gates["record:REMEDIATING"] = asyncio.Event()
+    handle = await stage.begin()
+    async with asyncio.timeout(10):
+        while _S.REMEDIATING not in stage.world.states:
+            await asyncio.sleep(0.02)
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=(resolved(a_signal()),)))
+    stage.world.gates["record:REMEDIATING"].set()
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.RESOLVED, Reason.SIGNALS_RESOLVED)
+    assert stage.world.calls.count("investigate") == 1
+
+
+async def test_a_change_is_made_while_one_of_the_signals_still_fires(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    handle = await stage.begin()
+    request = await stage.asked(handle)
+    both = (a_signal("HighErrorRate"), resolved(a_signal()))
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=both))
+    await cast(handle, request, "ana")
+    assert (await handle.result()).reason is Reason.VERIFIED
+    assert len(stage.world.applied) == 1
 
 
 async def test_a_remedy_that_does_not_help_is_undone_and_the_next_one_differs(stage: Stage) -> None:

@@ -12,10 +12,7 @@ from cortexops.adapters.postgres.documents import clean, document
 from cortexops.domain.correlation import Fate
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, Signal, SignalFate
-from cortexops.ports.store import SignalRecord
-
-MOST_SIGNALS = 1000
-"""Of one incident, in `signals_of`: a storm has more than anybody reads."""
+from cortexops.ports.store import MOST_SIGNALS, SignalRecord
 
 # Inserts are ordered by id, so that two batches with the same signals wait for each other in one direction.
 _KEEP = """

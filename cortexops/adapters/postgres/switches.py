@@ -41,6 +41,8 @@ WHERE i.ended_at IS NULL ORDER BY s.incident_id
 _FORGET = """
 DELETE FROM remediation_slots s USING incidents i WHERE i.id = s.incident_id AND i.ended_at IS NOT NULL
 """
+# Not now(), which is when the transaction began: it may have waited for its turn since.
+_CLOCK = "SELECT clock_timestamp() AS now"
 _KEEP = """
 INSERT INTO remediation_slots (incident_id, expires_at, body)
 VALUES (:incident, :expires_at, CAST(:body AS jsonb))
@@ -97,12 +99,14 @@ class Slots:
     _database: Database
 
     async def admit(
-        self, incident_id: str, target: str, wants: Phase, limits: RemediationLimits, now: datetime
+        self, incident_id: str, target: str, wants: Phase, limits: RemediationLimits
     ) -> Admission:
         async with self._database.begin() as connection:
             await run(connection, "SELECT pg_advisory_xact_lock(:lock)", lock=_LOCK)
             await run(connection, _FORGET)
-            found = admission(await _open(connection), incident_id, target, wants, limits, now)
+            clock = await row(connection, _CLOCK)
+            assert clock is not None
+            found = admission(await _open(connection), incident_id, target, wants, limits, clock["now"])
             if found.entry is not Entry.REFUSED and found.slot is not None:
                 await run(
                     connection,

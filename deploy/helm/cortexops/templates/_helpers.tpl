@@ -53,6 +53,30 @@ slackAppToken: CORTEXOPS_SLACK__APP_TOKEN
 pagerdutyRoutingKey: CORTEXOPS_PAGERDUTY__ROUTING_KEY
 {{- end -}}
 
+{{/* The volume of the audit trail's archives, once it is clear that nothing gets lost on it. */}}
+{{- define "cortexops.archiveVolume" -}}
+{{- $archive := .Values.auditArchive -}}
+{{- if le (int (dig "audit" "retention_days" 0 .Values.settings)) 0 -}}
+{{- fail "auditArchive.enabled: settings.audit.retention_days has to say after how many days rows are archived" -}}
+{{- end -}}
+{{- if or (hasKey $archive.volume "emptyDir") (hasKey $archive.volume "ephemeral") -}}
+{{- fail "auditArchive.volume: archives would be lost with their pod, and they are nowhere else" -}}
+{{- end -}}
+{{- if and $archive.existingClaim $archive.volume -}}
+{{- fail "auditArchive: existingClaim or volume, not both" -}}
+{{- end -}}
+{{- if $archive.existingClaim -}}
+persistentVolumeClaim: {claimName: {{ $archive.existingClaim }}}
+{{- else if $archive.volume -}}
+{{ toYaml $archive.volume }}
+{{- else -}}
+{{- if and (gt (int .Values.roles.orchestrator.replicas) 1) (not (has "ReadWriteMany" $archive.claim.accessModes)) -}}
+{{- fail "auditArchive.claim.accessModes: more than one orchestrator needs ReadWriteMany" -}}
+{{- end -}}
+persistentVolumeClaim: {claimName: {{ include "cortexops.fullname" . }}-audit-archive}
+{{- end -}}
+{{- end -}}
+
 {{- define "cortexops.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
