@@ -21,10 +21,15 @@ GROUP_BY = ("cluster", "namespace", "app")
 _START = 15.0  # seconds
 
 
+class _Told(msgspec.Struct):
+    fingerprint: str
+
+
 class _Notified(msgspec.Struct):
     """Of a notification only this is decoded, so that counting costs little."""
 
     groupKey: str  # Alertmanager's spelling
+    alerts: list[_Told]
 
 
 _decoder = msgspec.json.Decoder(_Notified)
@@ -45,6 +50,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.groups: set[str] = set()
+        self.alerts: set[str] = set()
         self.notifications = 0
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -67,15 +73,20 @@ class Receiver:
         await self._runner.cleanup()
 
     async def _take(self, request: web.Request) -> web.Response:
-        self.groups.add(_decoder.decode(await request.read()).groupKey)
+        notified = _decoder.decode(await request.read())
+        self.groups.add(notified.groupKey)
+        self.alerts.update(alert.fingerprint for alert in notified.alerts)
         self.notifications += 1
         self._changed.set()
         return web.Response()
 
-    async def until(self, groups: int, within: float) -> None:
-        """Raises `TimeoutError` when so many groups were not notified in time."""
+    async def until(self, groups: int, alerts: int, within: float) -> None:
+        """Until it has been told of so many groups and of so many different alerts.
+
+        Raises `TimeoutError` when that was not in time.
+        """
         async with asyncio.timeout(within):
-            while len(self.groups) < groups:
+            while len(self.groups) < groups or len(self.alerts) < alerts:
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -83,10 +94,13 @@ class Receiver:
 class Alertmanager:
     """One process with an empty store, that groups by workload and notifies the receiver."""
 
-    def __init__(self, folder: Path, receiver: str, *, group_wait: float) -> None:
+    def __init__(self, folder: Path, receiver: str, *, group_wait: float, group_interval: float) -> None:
+        """`group_wait`: seconds before the first notice of a group; `group_interval`: before the next, which
+        tells what came after."""
         self._folder = folder
         self._receiver = receiver
         self._wait = group_wait
+        self._interval = group_interval
         self._port = free_port()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -101,6 +115,7 @@ class Alertmanager:
   receiver: bench
   group_by: [{", ".join(GROUP_BY)}]
   group_wait: {round(self._wait * 1000)}ms
+  group_interval: {round(self._interval * 1000)}ms
 receivers:
   - name: bench
     webhook_configs:
@@ -140,11 +155,6 @@ receivers:
                 if time.monotonic() > end:
                     raise TimeoutError("Alertmanager did not start")
                 await asyncio.sleep(0.05)
-
-    def peak_mib(self) -> float:
-        assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
