@@ -69,6 +69,10 @@ class Gathering:
             gap.what == what and reason is not GapReason.NO_DATA for (reason, _), gap in self._gaps.items()
         )
 
+    def forbidden_list(self, kind: str, namespace: str = "") -> bool:
+        """Whether the objects of the kind were asked for there, and may not be read."""
+        return (GapReason.FORBIDDEN, _listing(kind, namespace)) in self._gaps
+
     async def _one(self, kind: str, namespace: str, name: str) -> JSON:
         """The object, from a list where single ones may not be read. A list of Secrets would give too much."""
         try:
@@ -99,7 +103,7 @@ class Gathering:
     ) -> list[JSON]:
         """Objects of a kind in one request; a gap tells when there were more. They are not kept by this.
         That a server knows no kind which is `optional` is no gap."""
-        what = f"list {_plural(kind)}" + (f" in namespace {namespace}" if namespace else "")
+        what = _listing(kind, namespace)
         key = ("list", kind, namespace, labels, fields)
         found = await self._ask(
             key,
@@ -255,17 +259,18 @@ class Gathering:
                 found.append((ResourceRef(cluster=cluster, kind=kind, namespace=namespace, name=name), obj))
         return found
 
-    def refusals(self) -> list[Refusal]:
-        """Why pods of the target's workloads were not created, as conditions and events tell."""
+    def refusals(self, workloads: Iterable[ResourceRef] = ()) -> list[Refusal]:
+        """Why pods of these workloads, else of the target's, were not created, as conditions and events tell."""
+        asked = list(workloads) or self.roots
         said: dict[str, None] = {}
-        for root in self.roots:
+        for root in asked:
             for ref in [root, *self.scene_topology().descendants(root)]:
                 failure = meta.condition(self.find(ref) or {}, "ReplicaFailure")
                 if failure.status == "True":
                     said.setdefault(failure.message)
-        stems = tuple(f"{root.name}-" for root in self.roots)
+        stems = tuple(f"{root.name}-" for root in asked)
         for event in self._events.values():
-            own = event.about in self.roots or event.about.name.startswith(stems)
+            own = event.about in asked or event.about.name.startswith(stems)
             if event.reason in ("FailedCreate", "FailedCreatePod") and own:
                 said.setdefault(event.message)
         return [refusal(message) for message in said]
@@ -343,7 +348,14 @@ class Gathering:
 
 
 def _plural(kind: str) -> str:
-    return KINDS[kind].plural if kind in KINDS else kind.lower()
+    if kind not in KINDS:
+        return kind.lower()
+    known = KINDS[kind]
+    return f"{known.plural}.{known.group}" if known.brought else known.plural
+
+
+def _listing(kind: str, namespace: str) -> str:
+    return f"list {_plural(kind)}" + (f" in namespace {namespace}" if namespace else "")
 
 
 def _getting(kind: str, namespace: str, name: str) -> str:

@@ -15,6 +15,7 @@ from activities.reasoned import Assistant, Material, with_model
 from activities.resolve import resolve
 from activities.runbooks import Runbooks
 from cortexops.domain.action import Candidate
+from cortexops.domain.around import around
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.outgoing import Destination, outgoing_texts
 from cortexops.domain.reasoning_material import material
@@ -79,7 +80,8 @@ async def investigate_payload(
             if assistant is not None:
                 others = alternatives_for(propose, scene, diagnosis)
                 materials[target] = Material(material(scene, diagnosis), others)
-        return Result(target, tuple(clean(member) for member in members), diagnosis, tuple(candidates))
+        said = tuple(clean(member) for member in members)
+        return Result(target, said, diagnosis, tuple(candidates), around(scene, diagnosis))
 
     def clean(signal: Signal) -> Signal:
         """Without the secrets that were read: an alert may quote one, and a model is shown the alert."""

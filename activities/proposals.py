@@ -61,7 +61,7 @@ class Following:
                 await measure(cluster, row.change.target, since=since, clock=self._clock) if well else []
             )
         except CortexError as error:
-            return unreachable(row, redact(told(error)).text)
+            return unreachable(row, redact(told(error)).text, whom="Git or the cluster")
         return merged(row, proposal, where, found.commit, live, measured, since=since, now=self._clock())
 
     async def _first_seen(self, row: LedgerRow, where: str) -> datetime:

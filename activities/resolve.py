@@ -158,7 +158,7 @@ async def _behind(gathering: Gathering, service: ResourceRef, obj: JSON) -> list
     for kind, items in zip(kinds, lists, strict=True):
         for item in items:
             ref = meta.ref_of(service.cluster, kind, item)
-            if selectors.equals(selector, texts(item, "spec", "template", "metadata", "labels")):
+            if selectors.picks_template(selector, texts(item, "spec", "template", "metadata", "labels")):
                 gathering.keep(kind, item)
                 gathering.connect(service, Relation.SELECTS, ref)
                 found.append(ref)

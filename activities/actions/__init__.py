@@ -16,6 +16,7 @@ import structlog
 from cortexops.domain.action import Action, ActionSpec, Candidate, Prepared, order
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import CortexError
+from cortexops.domain.remedies import beside_the_cause, unconfirmed
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.registry import Registry
@@ -80,6 +81,9 @@ def register(plugin: ActionPlugin) -> ActionPlugin:
 def propose(scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
     """What all actions offer for the diagnosis: feasible ones best first, then the others.
 
+    While the cause is a hypothesis only, nothing is feasible: a person confirms it first. Nor is a change of
+    anything but the cause's object, what owns it, or who asks for it.
+
     An action that cannot make sense of the object (fields are missing or of another type) offers nothing,
     and does not cost the others theirs.
     """
@@ -95,4 +99,5 @@ def propose(scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
                 error=type(error).__name__,
             )  # fmt: skip
     feasible = order(offered, frozenset())
-    return feasible + [candidate for candidate in offered if not candidate.feasible]
+    found = feasible + [candidate for candidate in offered if not candidate.feasible]
+    return [beside_the_cause(unconfirmed(candidate, diagnosis), scene, diagnosis) for candidate in found]

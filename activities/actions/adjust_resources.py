@@ -11,8 +11,12 @@ from activities.actions import Listing, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
 from cortexops.domain.blast import replica_count, workload_radius
 from cortexops.domain.change import edit, expectation, pointer
-from cortexops.domain.diagnosis import Category, Diagnosis
+from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis
 from cortexops.domain.fitting import on_object
+from cortexops.domain.kubernetes.pods import spec_of
+from cortexops.domain.kubernetes.values import mapping
+from cortexops.domain.quantity import parse_quantity
+from cortexops.domain.remedies import given_otherwise, grows_slowly, heap_of, lowered_from
 from cortexops.domain.resizing import CPU, MEMORY, SORTS, NoRaise, check, raise_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Reads
@@ -85,15 +89,36 @@ class AdjustResources:
             lambda new: used if sort is CPU else new * _REQUEST_SHARE,
         )
         if isinstance(made, NoRaise):
-            why = Infeasible.NO_LIMIT_SET if made.unlimited else Infeasible.BOUND_REACHED
-            return [refused(self.spec, action, why, made.why)]
+            reason = Infeasible.NO_LIMIT_SET if made.unlimited else Infeasible.BOUND_REACHED
+            return [refused(self.spec, action, reason, made.why)]
+        own = spec_of(mapping(live, "spec", "template"), cause.container)
+        given = given_otherwise(scene, target, own, sort.name)
+        if given:
+            why = (
+                f"pods of {target} are given {given} whatever its template says ({made.limit_now}): an autoscaler or "
+                "admission sets it, and what sets it has to be changed"
+            )
+            return [refused(self.spec, action, Infeasible.SET_BY_ANOTHER, why)]
+        heap = heap_of(own) if sort is MEMORY else None
+        if heap is not None and heap[0] >= parse_quantity(made.limit):
+            why = (
+                f"{heap[1]} lets the heap of {cause.container} alone grow to {made.limit} or more: lower that"
+            )
+            return [refused(self.spec, action, Infeasible.NOT_THE_CAUSE, why)]
+        volume = cause.facts.get("memory_volume", "") if sort is MEMORY else ""
+        if volume:
+            why = (
+                f"volume {volume} is kept in memory and takes what it is given: bound it, or keep it on disk"
+            )
+            return [refused(self.spec, action, Infeasible.NOT_THE_CAUSE, why)]
+        effect, contains = _use(scene, cause, target, sort.name, made.limit)
         trouble = "throttled" if sort is CPU else "killed"
         params = {f"{sort.name}_limit": made.limit, f"{sort.name}_request": made.request}
         return [
             offered(
                 self.spec,
                 action.model_copy(update={"params": {"container": cause.container, **params}}),
-                effect=_EFFECT[cause.category],
+                effect=effect,
                 why=f"{cause.container} is {trouble} at its {_said(sort.name)} limit of {made.limit_now}; "
                 f"{made.limit} leaves it room",
                 radius=workload_radius(scene, target),
@@ -106,6 +131,7 @@ class AdjustResources:
                 before={"limits": {sort.name: made.limit_now}, "requests": {sort.name: made.request_now}},
                 after={"limits": {sort.name: made.limit}, "requests": {sort.name: made.request}},
                 live=live,
+                contains=contains,
             )
         ]
 
@@ -150,6 +176,22 @@ def _cores_used(scene: Scene, target: ResourceRef, container: str) -> Decimal:
         if m.what == "cpu_cores" and m.container == container and m.about in own and m.value > 0
     ]  # fmt: skip
     return Decimal(str(round(max(used, default=0.0), 3)))
+
+
+def _use(
+    scene: Scene, cause: Hypothesis, target: ResourceRef, resource: str, limit: str
+) -> tuple[float, bool]:
+    """How likely the new limit mends the cause, and whether it only gains time: memory that grows without end
+    fills any limit, and less than it had before the release that cut it may be too little again."""
+    effect = _EFFECT[cause.category]
+    if cause.category is Category.MEMORY_LEAK:
+        return effect, True
+    if cause.category is Category.OOM_AFTER_RELEASE and grows_slowly(scene, target, cause.container):
+        return 0.3, True
+    had = lowered_from(scene, target, cause.container, resource)
+    if had and parse_quantity(had) > parse_quantity(limit):
+        return 0.4, True
+    return effect, False
 
 
 register(AdjustResources())

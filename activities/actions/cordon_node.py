@@ -15,6 +15,7 @@ from cortexops.domain.errors import Rejected
 from cortexops.domain.fitting import on_cause, usable
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 from cortexops.domain.workload import offered, patch_of, refused
 
 
@@ -48,7 +49,7 @@ class CordonNode:
                 self.spec,
                 action,
                 effect=0.6,
-                why=f"new pods go to the {len(others)} other nodes until a person has looked at this one",
+                why=f"new pods go to {counted(len(others), 'other node')} until a person has looked at this one",
                 radius=node_radius(scene, node),
                 commands=(f"kubectl cordon {shlex.quote(node.name)}",),
                 caveats=("The node itself is not mended: somebody has to look at it.",),

@@ -39,6 +39,9 @@ class DeletePod:
         pod, controller = action.target, controller_kind(live)
         if controller is None:
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"nothing would replace {pod}")]
+        if live["metadata"].get("deletionTimestamp"):
+            why = f"{pod} is being deleted already: what it waits for is not mended by asking again"
+            return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, why)]
         workload = affected_workload(scene, diagnosis)
         radius = workload_radius(scene, workload or pod, replicas=1)
         if controller == "StatefulSet":  # known from the pod itself, whatever else was found

@@ -13,7 +13,8 @@ from cortexops.domain.change import Change, FieldEdit, PodRef, Verb, edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.fitting import controller_kind, on_cause, usable
-from cortexops.domain.kubernetes.values import mapping, text
+from cortexops.domain.kubernetes.meta import condition
+from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Reads
 from cortexops.domain.scene import Scene
@@ -45,11 +46,17 @@ class DrainNode:
     )
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
-        found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY, Category.NODE_PRESSURE)
+        found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY)
         if isinstance(found, list):
             return found
-        action, _ = found
+        action, live = found
         node = action.target
+        if condition(live, "Ready").status == "Unknown":
+            why = (
+                f"the kubelet of {node} does not answer: evicted pods would not end, and whether theirs still "
+                "write to their volumes has to be made sure first"
+            )
+            return [refused(self.spec, action, Infeasible.NOT_THE_CAUSE, why)]
         others = [ref for ref, other in scene.of_kind("Node") if ref != node and usable(other)]
         if not others:
             return [refused(self.spec, action, Infeasible.NO_OTHER_NODE, "no other node could take its pods")]
@@ -63,9 +70,11 @@ class DrainNode:
                 self.spec,
                 action,
                 effect=0.4,
-                why=f"{counted(len(going), 'pod')} would start elsewhere, on {len(others)} other nodes",
+                why=f"{counted(len(going), 'pod')} would start elsewhere, on {counted(len(others), 'other node')}",
                 radius=radius,
-                commands=(f"kubectl drain {shlex.quote(node.name)} --ignore-daemonsets",),
+                commands=(
+                    f"kubectl drain {shlex.quote(node.name)} --ignore-daemonsets{_local(scene, node)}",
+                ),
                 caveats=(
                     "Pods that are evicted do not come back by undoing it; local data of theirs is lost.",
                     "The other nodes must have room for them.",
@@ -122,6 +131,17 @@ def evictable(pods: Iterable[JSON]) -> list[PodRef]:
             )
         )
     return sorted(found, key=lambda pod: (pod.namespace, pod.name, pod.uid))
+
+
+def _local(scene: Scene, node: ResourceRef) -> str:
+    """The option without which kubectl refuses to evict pods that keep data on the node."""
+    keep = any(
+        "emptyDir" in volume
+        for _, pod in scene.pods_on(node)
+        if controller_kind(pod) not in ("DaemonSet", "Node")
+        for volume in objects(pod, "spec", "volumes")
+    )
+    return " --delete-emptydir-data" if keep else ""
 
 
 register(DrainNode())

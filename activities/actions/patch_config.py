@@ -26,6 +26,7 @@ from cortexops.domain.kubernetes.meta import annotations_of, owner, writes
 from cortexops.domain.kubernetes.references import config_uses
 from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text
 from cortexops.domain.ledger import LedgerRow
+from cortexops.domain.ownership import writes_again
 from cortexops.domain.redaction import BY_NAME, redact_value
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Known, Reads
@@ -75,6 +76,10 @@ class PatchConfig:
         if not key:
             why = f"which key of {ref} is at fault is not known"
             return [refused(self.spec, action, Infeasible.NO_EARLIER_VALUE, why)]
+        writer = cause.facts.get("changed_by", "") if cause else ""
+        if writes_again(writer):
+            why = f"{writer} wrote {ref} last and would write its value again: change it where it has it from"
+            return [refused(self.spec, action, Infeasible.SET_BY_ANOTHER, why)]
         params: dict[str, Any] = {"key": key, "source": LAST_APPLIED}
         how = f"{key} was changed after it was last applied; the applied value is the earlier one"
         before, after = text(live, "data", key), BY_NAME

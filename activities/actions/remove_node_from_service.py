@@ -17,6 +17,7 @@ from cortexops.domain.kubernetes.values import mapping
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.room import Reads
 from cortexops.domain.scene import Scene
+from cortexops.domain.words import counted
 from cortexops.domain.workload import offered, patch_of, refused
 
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -37,7 +38,7 @@ class RemoveNodeFromService:
     )
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
-        found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY, Category.NODE_PRESSURE)
+        found = on_cause(self.spec, scene, diagnosis, Category.NODE_NOT_READY)
         if isinstance(found, list):
             return found
         action, live = found
@@ -53,7 +54,7 @@ class RemoveNodeFromService:
                 self.spec,
                 action,
                 effect=0.45,
-                why=f"new pods and outside traffic go to the {len(others)} other nodes until people have looked",
+                why=f"new pods and outside traffic go to {counted(len(others), 'other node')} until people have looked",
                 radius=node_radius(scene, node),
                 commands=(
                     f"kubectl cordon {shlex.quote(node.name)}",

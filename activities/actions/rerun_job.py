@@ -15,7 +15,8 @@ from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.fitting import on_cause
 from cortexops.domain.kubernetes.meta import condition
-from cortexops.domain.kubernetes.values import mapping, number
+from cortexops.domain.kubernetes.pods import BAD_WAITING, container_states
+from cortexops.domain.kubernetes.values import mapping, number, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import offered, refused
@@ -31,6 +32,15 @@ _OWNERS = (
     "app.kubernetes.io/instance",
 )
 """A GitOps controller that finds these on an object which is not in Git removes it."""
+_TRIED = 2
+"""A job whose pods failed so often fails again: what is of the moment is over at the second try."""
+_NEVER_RAN = (
+    "Failed to pull image",
+    "ErrImagePull",
+    "FailedMount",
+    "FailedScheduling",
+    "CreateContainerConfigError",
+)
 _OLD = ("selector", "manualSelector", "suspend")
 RERUN_OF = "cortexops.io/rerun-of"
 
@@ -63,6 +73,9 @@ class RerunJob:
             return [refused(self.spec, action, Infeasible.BOUND_REACHED, why)]
         if target.kind == "Job" and (why := _unfit(live)):
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{target} {why}")]
+        why = _in_vain(scene, target, diagnosis.cause.facts.get("job", "") if diagnosis.cause else "")
+        if why:
+            return [refused(self.spec, action, Infeasible.NOT_THE_CAUSE, why)]
         name = shlex.quote(f"{target.name[:50]}-again")
         command = (
             f"kubectl -n {shlex.quote(target.namespace)} create job {name} --from=cronjob/{shlex.quote(target.name)}"
@@ -127,6 +140,35 @@ def _unfit(job: JSON) -> str:
         return "is complete: there is nothing to run again"
     if condition(job, "Failed").status != "True":
         return "has not failed (yet): its own controller tries again"
+    return ""
+
+
+def _in_vain(scene: Scene, target: ResourceRef, job: str) -> str:
+    """Why one more run would fail as the last one did, or stand beside one that is under way; or nothing."""
+    ref = scene.ref("Job", target.namespace, job) if job else target
+    live = scene.get(target) or {}
+    if target.kind == "CronJob" and objects(live, "status", "active"):
+        return f"a run of {target} is under way: a second one beside it is what its concurrency policy is for"
+    pods = [pod for _, pod in scene.pods_of(ref)]
+    failed = max(
+        number(scene.get(ref) or {}, "status", "failed"),
+        sum(text(pod, "status", "phase") == "Failed" for pod in pods),
+    )
+    if failed >= _TRIED:
+        return f"{ref} was tried {failed} times and failed each time: the same run fails in the same way"
+    waiting = next((s.waiting for pod in pods for s in container_states(pod) if s.waiting in BAD_WAITING), "")
+    said = next(
+        (
+            word
+            for event in scene.events
+            if event.about.kind == "Pod" and event.about.name.startswith(f"{ref.name}-")
+            for word in _NEVER_RAN
+            if word in (event.reason, event.message[: len(word)])
+        ),
+        "",
+    )
+    if waiting or said:
+        return f"pods of {ref} did not get to run ({waiting or said}): another run waits in the same way"
     return ""
 
 

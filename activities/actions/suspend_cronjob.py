@@ -13,7 +13,7 @@ from cortexops.domain.change import edit
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.fitting import on_cause
-from cortexops.domain.kubernetes.values import mapping
+from cortexops.domain.kubernetes.values import mapping, objects
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.workload import offered, patch_of, refused
@@ -44,6 +44,9 @@ class SuspendCronJob:
             return [
                 refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{target} is suspended already")
             ]
+        if objects(live, "status", "active"):
+            why = f"a run of {target} is under way; suspending it ends none, and people look at that one"
+            return [refused(self.spec, action, Infeasible.NOT_THE_CAUSE, why)]
         return [
             offered(
                 self.spec,

@@ -14,13 +14,17 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
 from cortexops.domain.kubernetes import complaints, meta
+from cortexops.domain.kubernetes.switches import switched_on
 from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.relayed import short_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.seen import alerted_at, backing
 from cortexops.domain.topology import Relation
 
 _LATELY = timedelta(hours=6)
+_PLAIN = re.compile(r"[^a-z0-9]")
+_SHORTEST = 2  # letters
 _EXPLAINS = (
     Category.DEPENDENCY_DOWN, Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT,
 )  # fmt: skip
@@ -61,7 +65,24 @@ def _of(
     if write.at < scene.onset - _LATELY:
         return None
     data = texts(obj, "data")
+    switched = _named_for(data, short_name(server.name, subject.ref.name))
     for pod, container, previous, lines in log_lines(scene, subject):
+        wrong = complaints.own_fault(lines) or complaints.answered_badly(lines) or complaints.slow(lines)
+        if switched and wrong:
+            key, flag = switched
+            return Hypothesis(
+                resource=ref,
+                category=Category.CONFIGMAP_CHANGED,
+                summary=f"{subject.ref} fails since {ref}, which {server} serves, was changed{by_whom(write)} at"
+                f" {write.at:%Y-%m-%d %H:%M:%S} UTC; flag {flag} in it is on",
+                support=support(subject, 0.85, precedes=True, steps=1),
+                evidence=(
+                    cite_write(book, ref, f"{ref}, which {server} reads, was changed; {flag} is on", write),
+                    cite_log(book, pod, container, previous, wrong, "complains"),
+                ),
+                explains=_EXPLAINS,
+                facts={"configmap": ref.name, "changed_at": write.at.isoformat(), "key": key},
+            )
         for line in complaints.complaining(lines):
             named = next((word for word in complaints.settings(line) if _holds(data, word)), "")
             if named:
@@ -82,6 +103,16 @@ def _of(
                         "key": _holds(data, named),
                     },
                 )
+    return None
+
+
+def _named_for(data: dict[str, str], subject: str) -> tuple[str, str] | None:
+    """(key, flag) of a switch that is on and whose name begins with the subject's: `cartFailure` for `cart`."""
+    name = _PLAIN.sub("", subject.lower())
+    for key, value in data.items() if len(name) >= _SHORTEST else ():
+        for flag in switched_on(value):
+            if _PLAIN.sub("", flag.lower()).startswith(name) and len(flag) > len(name):
+                return key, flag
     return None
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+from typing import NamedTuple
+
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_event, support
+from cortexops.domain.citing import by_whom, cite_condition, cite_event, cite_log, cite_write, support
+from cortexops.domain.complained_of import complained_of
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, is_troubled, own_subjects, serves_badly, signal_types
+from cortexops.domain.findings import (
+    Subject,
+    is_troubled,
+    log_lines,
+    own_subjects,
+    serves_badly,
+    signal_types,
+    subjects,
+)
 from cortexops.domain.kubernetes import commands, meta
 from cortexops.domain.kubernetes.hpa import condition
+from cortexops.domain.kubernetes.remembered import Remembered
 from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -20,6 +34,15 @@ _FAILED = (
     "FailedGetExternalMetric", "FailedComputeMetricsReplicas",
 )  # fmt: skip
 _TWICE = "AmbiguousSelector"  # more than one autoscaler selects the same pods
+_LATELY = timedelta(hours=24)
+_CUT = "above Spec.MaxReplicas"  # why a controller removed pods: there were more than are allowed now
+_SCALED_DOWN = re.compile(r"^Scaled down replica set \S+ to (\d+) from (\d+)")
+_OVERLOADED = Remembered(
+    r"(?i)(queue (?:is )?(?:full|overflow)|queue size exceeded|(?:in|waiting in) (?:the )?queue|overload"
+    r"|too many requests|too busy|load.?shed|shedding|reject(?:ing|ed).{0,40}(?:503|429|request|task|queue)"
+    r"|at capacity|capacity exceeded|concurrency limit|no (?:free|idle) workers?|all workers (?:are )?busy)"
+)
+_EXPLAINS = (Category.DEPENDENCY_DOWN, Category.CRASH)
 
 
 @analyzer("autoscaling")
@@ -34,7 +57,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 hypothesis = each(scene, book, subject, ref, scaler)
                 if hypothesis is not None:
                     found.append(hypothesis)
-    return found
+    return found + _upstream(scene, book)
 
 
 def _asked(scene: Scene, ref: ResourceRef) -> bool:
@@ -82,15 +105,113 @@ def _at_most(
             command=commands.describe(ref),
         )
     )  # fmt: skip
-    write = meta.writes(scaler, "spec", "maxReplicas")
-    lowered = write is not None and write.at <= scene.onset and write.at > (meta.created(scaler) or write.at)
+    cut = _cut(scene, book, subject, ref, scaler)
     about = scene.target == ref or (serves_badly(scene) and not is_troubled(scene, subject))
-    direct = 0.95 if scene.target == ref else 0.75 if about else 0.55
+    direct = 0.95 if scene.target == ref else (0.85 if cut.surely else 0.75) if about else 0.55
     return Hypothesis(
         resource=ref,
         category=Category.HPA_MAXED_OUT,
-        summary=f"{ref} is at its maximum of {most} replicas and wants more for {subject.ref}",
-        support=support(subject, direct, precedes=True if lowered else None, steps=0 if about else 1),
-        evidence=tuple(evidence),
+        summary=f"{ref} is at its maximum of {most} replicas and wants more for {subject.ref}{cut.says}",
+        support=support(subject, direct, precedes=cut.precedes, steps=0 if about else 1),
+        evidence=(*evidence, *cut.evidence),
+        explains=_EXPLAINS if cut.surely else (),
+        facts={"autoscaler": ref.name, "max_replicas": str(most)},
+    )
+
+
+class _Cut(NamedTuple):
+    """What is known of a change of the maximum shortly before the trouble."""
+
+    surely: bool
+    """It was lowered: pods were removed for it. Otherwise it was written, or nothing is known."""
+    says: str
+    precedes: bool | None
+    evidence: tuple[str, ...]
+
+
+def _cut(scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, scaler: JSON) -> _Cut:
+    most = number(scaler, "spec", "maxReplicas")
+    write = meta.writes(scaler, "spec", "maxReplicas")
+    born = meta.created(scaler)
+    if write is not None and not (
+        scene.onset - _LATELY <= write.at <= scene.onset and (born is None or write.at > born)
+    ):
+        write = None
+    events = [
+        event
+        for event in scene.events_about(ref, "SuccessfulRescale")
+        if _CUT in event.message and (event.last is None or event.last <= scene.onset)
+    ]
+    removed = [
+        (event, match)
+        for event in scene.events_about(subject.ref, "ScalingReplicaSet")
+        if (match := _SCALED_DOWN.match(event.message))
+        and int(match.group(1)) == most < int(match.group(2))
+        and (write is None or event.last is None or event.last >= write.at)
+    ]
+    surely = bool(events) or (write is not None and bool(removed))
+    evidence = [cite_event(book, event) for event in events[:1]]
+    evidence += [cite_event(book, event) for event, _ in removed[:1] if surely]
+    if write is not None:
+        evidence.append(cite_write(book, ref, f"the maximum of {ref} was written", write))
+    before = f" from {removed[0][1].group(2)}" if removed else ""
+    says = f"; its maximum was lowered{before}{by_whom(write)} before the trouble began" if surely else ""
+    return _Cut(surely, says, True if surely or write is not None else None, tuple(evidence))
+
+
+def _upstream(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """Of callees: the target, or somebody on the way to them, complains of them, and they may not grow."""
+    if not serves_badly(scene):
+        return []
+    own = {subject.ref for subject in own_subjects(scene)}
+    callees = {subject.ref: (subject, "") for subject in subjects(scene) if subject.ref not in own}
+    for heard in complained_of(scene):
+        if heard.callee.ref not in own:
+            cited = cite_log(
+                book, heard.pod, heard.container, heard.previous, heard.lines,
+                f"complains about {heard.service.name}",
+            )  # fmt: skip
+            callees[heard.callee.ref] = (heard.callee, cited)
+    found = []
+    for subject, complaint in callees.values():
+        for ref in scene.topology.into(subject.ref, Relation.SCALES):
+            hypothesis = _callee_at_most(scene, book, subject, ref, complaint)
+            if hypothesis is not None:
+                found.append(hypothesis)
+    return found
+
+
+def _callee_at_most(
+    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, complaint: str
+) -> Hypothesis | None:
+    scaler = scene.get(ref) or {}
+    limited = condition(scaler, "ScalingLimited")
+    if limited.status != "True" or limited.reason != "TooManyReplicas":
+        return None
+    cut = _cut(scene, book, subject, ref, scaler)
+    overloaded = [
+        (pod, container, previous, lines)
+        for pod, container, previous, told in log_lines(scene, subject)
+        if (lines := [line for line in told if _OVERLOADED.search(line)])
+    ]
+    if not overloaded and not cut.surely:
+        return None  # at its maximum, as many are for long
+    most = number(scaler, "spec", "maxReplicas")
+    evidence = [cite_condition(book, ref, limited), *cut.evidence]
+    evidence += [cite_log(book, *each, "tells that it has too much to do") for each in overloaded[:1]]
+    direct = (0.95 if overloaded else 0.85) if cut.surely else 0.75 if cut.precedes else 0.6
+    return Hypothesis(
+        resource=ref,
+        category=Category.HPA_MAXED_OUT,
+        summary=f"{ref} is at its maximum of {most} replicas and wants more for {subject.ref}, of which"
+        f" its callers complain{cut.says}",
+        support=support(
+            subject,
+            direct if not is_troubled(scene, subject) else min(direct, 0.6),
+            precedes=cut.precedes,
+            steps=1,
+        ),
+        evidence=(*([complaint] if complaint else []), *evidence),
+        explains=_EXPLAINS if cut.surely or cut.precedes else (),
         facts={"autoscaler": ref.name, "max_replicas": str(most)},
     )

@@ -9,18 +9,18 @@ from cortexops.domain.citing import cite_event, cite_release, cite_waiting, cite
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, subjects, template_spec, troubles
+from cortexops.domain.job_runs import by_deadline, removed_pods, unresolved
 from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes.absences import absence
 from cortexops.domain.kubernetes.references import config_uses
 from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.releases import release_of
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 
-_OBJECT = re.compile(r"(?i)\b(configmap|secret)s? \"?(?:[a-z0-9-]+/)?([a-z0-9.-]+)\"? not found")
-_KEY = re.compile(r"(?i)couldn't find key (\S+) in (ConfigMap|Secret) (?:\S+?/)?([a-z0-9.-]+)")
 _MOUNTED_KEY = re.compile(
     r"(?i)volume \"([^\"]+)\" ?: .*?references non-existent (config|secret) key: (\S+)", re.DOTALL
 )
-_KINDS = {"configmap": "ConfigMap", "secret": "Secret"}
 _EXPLAINS = (
     Category.CRASH,
     Category.CRASH_SINCE_RELEASE,
@@ -29,7 +29,10 @@ _EXPLAINS = (
     Category.STUCK_POD,
     Category.DEPENDENCY_DOWN,
     Category.SERVICE_MISROUTED,
+    Category.JOB_DEADLINE_EXCEEDED,
+    Category.JOB_FAILED,
 )
+_RAN = ("Created", "Started")
 
 
 @analyzer("config_missing")
@@ -39,13 +42,14 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         said: dict[tuple[str, str, str], list[str]] = {}
         holder: dict[tuple[str, str, str], tuple[str, str]] = {}
         for trouble in troubles(scene, subject):
-            missing = _missing(trouble.state.waiting_message)
+            missing = absence(trouble.state.waiting_message)
             if trouble.state.waiting in pods.CONFIG_REASONS and missing is not None:
                 said.setdefault(missing, []).append(cite_waiting(book, trouble))
                 holder.setdefault(missing, (trouble.pod.name, trouble.state.name))
         stuck = {ref for ref, pod in subject.pods if pods.phase(pod) == "Pending" or pods.is_unready(pod)}
+        stuck |= _stopped(scene, subject)
         for event in events_of(scene, subject, "FailedMount", "Failed"):
-            missing = _missing(event.message) or _missing_in_volume(subject, event.message)
+            missing = absence(event.message) or _missing_in_volume(subject, event.message)
             if missing is not None and event.about in stuck:
                 said.setdefault(missing, []).append(cite_event(book, event))
                 holder.setdefault(missing, (event.about.name, ""))
@@ -55,15 +59,11 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     return found
 
 
-def _missing(message: str) -> tuple[str, str, str] | None:
-    """(kind, name, key) that the kubelet did not find."""
-    match = _KEY.search(message)
-    if match:
-        return _KINDS[match.group(2).lower()], match.group(3).rstrip("."), match.group(1)
-    match = _OBJECT.search(message)
-    if match:
-        return _KINDS[match.group(1).lower()], match.group(2), ""
-    return None
+def _stopped(scene: Scene, subject: Subject) -> set[ResourceRef]:
+    """Pods that a Job's deadline removed before a container of theirs was created."""
+    job = by_deadline(scene, subject)
+    gone = removed_pods(scene, job[0]) if job is not None else set()
+    return {event.about for event in unresolved(scene, gone, ("FailedMount", "Failed"), _RAN)}
 
 
 def _missing_in_volume(subject: Subject, message: str) -> tuple[str, str, str] | None:

@@ -20,7 +20,8 @@ from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
 from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
 from cortexops.domain.kubernetes import commands, complaints, last_words, pods
 from cortexops.domain.kubernetes.values import objects, text, words
-from cortexops.domain.releases import image_facts, release_of, split
+from cortexops.domain.neighbours import cut_cpu, says_lost
+from cortexops.domain.releases import Release, image_facts, release_of, split
 from cortexops.domain.resource import JSON
 from cortexops.domain.scene import Scene
 
@@ -33,6 +34,7 @@ _EXPLAINS = (
 )
 
 _LAST_WORDS = 30  # lines
+_TIMED_OUT = re.compile(r"(?i)(time[d -]*out|deadline exceeded)")
 _HEAP_OPTION = re.compile(r"-Xmx\S+|-XX:MaxRAMPercentage=\S+|--max-old-space-size[= ]\S+")
 
 
@@ -76,6 +78,22 @@ def _bounds_of(pod: JSON, container: str) -> str:
     return f": it used up its own memory ({own}" + (f", the container's limit is {limit})" if limit else ")")
 
 
+def _starved(
+    scene: Scene, book: EvidenceBook, subject: Subject, release: Release, container: str, evidence: list[str]
+) -> str:
+    """That the release left it a sliver of the CPU which it had, and what of it is seen: probes that time out."""
+    line = cut_cpu(release, container)
+    if line is None:
+        return ""
+    before, after = line.before.strip('"'), line.after.strip('"')
+    said = f"; revision {release.revision} cut its CPU limit from {before} to {after}"
+    probed = [e for e in events_of(scene, subject, "Unhealthy") if _TIMED_OUT.search(e.message)]
+    if not probed:
+        return said
+    evidence.append(cite_event(book, probed[0]))
+    return f"{said}, and its probes time out"
+
+
 def _of_container(
     scene: Scene, book: EvidenceBook, subject: Subject, container: str, cases: list[Trouble]
 ) -> Hypothesis:
@@ -85,12 +103,15 @@ def _of_container(
     if worst.state.waiting:
         evidence.append(cite_waiting(book, worst))
     saying, own_words, heap = "", False, False
+    lost: list[str] = []
     for pod, its_container, previous, lines in log_lines(scene, subject):
         complained = complaints.complaining(lines)
         if its_container == container and complained:
             evidence.append(cite_log(book, pod, container, previous, complained, "complains"))
             heap = bool(complaints.out_of_heap(lines[-_LAST_WORDS:]))
             said = complaints.out_of_heap(complained) if heap else complaints.of_itself(complained[-5:])
+            said = [line for line in said if not last_words.says_little(line)]
+            lost = complained
             own_words = bool(said) and not heap
             saying = last_words.telling(said or complained)
             break
@@ -122,11 +143,12 @@ def _of_container(
                 resource=subject.ref,
                 category=Category.INIT_CONTAINER_FAILED if worst.state.init else Category.CRASH_SINCE_RELEASE,
                 summary=f"{'init ' if worst.state.init else ''}container {container} of {subject.ref}"
-                f" crashes with {how} since revision {release.revision}{tail}",
+                f" crashes with {how} since revision {release.revision}{tail}{says_lost(release, lost)}"
+                + ("" if own_words or heap else _starved(scene, book, subject, release, container, evidence)),
                 support=support(subject, direct, precedes=True),
                 evidence=tuple(evidence),
                 against=tuple(against),
-                explains=(*_EXPLAINS, Category.CRASH, Category.LIVENESS_PROBE),
+                explains=(*_EXPLAINS, Category.CRASH, Category.LIVENESS_PROBE, Category.CPU_THROTTLING),
                 container=container,
                 facts=facts | release.facts() | image_facts(release, container, worst.state.image),
             )

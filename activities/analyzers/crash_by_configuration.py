@@ -5,9 +5,9 @@ The change may be hours older than the trouble: running pods do not notice, the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
@@ -15,25 +15,30 @@ from cortexops.domain.citing import cite_end, cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
-    NEARLY_CALLED,
     Subject,
     Trouble,
     alerted_at,
     log_lines,
     serves_badly,
-    service_ready,
     subjects,
     template_spec,
     troubles,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, meta, pods
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.mentions import Mention, distinct, mention, unset_names
 from cortexops.domain.kubernetes.references import ConfigUse, config_uses
 from cortexops.domain.kubernetes.values import latest, objects, text, texts
 from cortexops.domain.redaction import secret_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.sharing import failing_with_it, leads_to_services, names_nobody_else
+from cortexops.domain.sharing import (
+    failing_with_it,
+    leads_to_services,
+    misspells_service,
+    names_living_service,
+    names_nobody_else,
+    refused_by_store,
+)
 
 _EXPLAINS = (
     Category.CRASH,
@@ -53,6 +58,9 @@ _RAN_WELL = 600.0  # seconds; a program that ran this long with a value can work
 _ADDRESS_RIGHT = 0.5  # where it was reached and refused the credentials, its address is not what is wrong
 _LAST_WORDS = 8  # lines
 _SLACK = timedelta(minutes=1)  # clocks
+_NAMES = re.compile(r"[A-Za-z][\w.-]+")
+_REFUSED = "tells that what it signs in with was refused"  # no name of a secret: a mask would eat the line
+_REFUSED_THERE = "tells whose sign-in it refused"
 
 
 class Complaint(NamedTuple):
@@ -133,8 +141,12 @@ def _of_source(
     well = changed is not None and not serving and _ran_well_since(changed, subject, cases, readers)
     if changed is None and (complaint is None or complaint.strength < 0.8):
         return None
-    right = complaint is not None and _names_living_service(scene, subject, obj, complaint.key)
-    typo = complaint is not None and _misspells_service(scene, subject, obj, complaint)
+    right = complaint is not None and names_living_service(scene, subject, obj, complaint.key)
+    typo = (
+        complaint is not None
+        and (complaint.shows_value or bool(complaints.resolving(complaint.lines)))
+        and misspells_service(scene, subject, obj, complaint.key, complaint.lines)
+    )
     direct = _direct(complaint, changed=changed is not None, drifted=_drifted(obj, complaint), typo=typo)
     sharing = failing_with_it(scene, subject, ref) if complaint is not None and changed is None else []
     if (
@@ -291,6 +303,8 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
         complaining = complaints.complaining(lines)
         if complaining and previous:  # the last words of a run that died explain the complaint among them
             complaining = list(dict.fromkeys([*complaining, *lines[-_LAST_WORDS:]]))
+        clients = set(complaints.of_sign_ins(lines))  # whose credentials those are, not the program's own
+        complaining = [line for line in complaining if line not in clients]
         refused = complaints.about_credentials(complaining)
         for line in complaining[-40:]:
             found = mention(obj, uses, line) or _removed(scene, subject, obj, uses, line)
@@ -304,13 +318,25 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
                     found.key, found.how, pod, container, previous, (line,), found.strength, shows, about
                 )
         if any(use.kind == "Secret" for use in uses) and (best is None or best.strength < 0.9):
-            refused = complaints.about_credentials(lines)
+            refused = [line for line in complaints.about_credentials(lines) if line not in clients]
             refused = refused or (complaints.unknown_there(lines) if _was_changed(obj) else [])
             if refused and _holds_credentials(obj, uses):
-                best = Complaint(
-                    "", "refused credentials", pod, container, previous, (refused[-1],), 0.9, credentials=True
-                )
+                last = (refused[-1],)
+                best = Complaint("", _REFUSED, pod, container, previous, last, 0.9, credentials=True)
+    if best is None and any(use.kind == "Secret" for use in uses) and _was_changed(obj):
+        told = refused_by_store(scene, subject, _users(subject)) if _holds_credentials(obj, uses) else None
+        if told is not None:
+            best = Complaint("", _REFUSED_THERE, *told[:3], (told[3],), 0.85, credentials=True)
     return best
+
+
+def _users(subject: Subject) -> set[str]:
+    """Whom it may sign in as: its own name, and what its variables hold or name in an address."""
+    found = {subject.ref.name}
+    for container in pods.containers(template_spec(subject)):
+        for entry in objects(container, "env"):
+            found |= set(_NAMES.findall(text(entry, "value")))
+    return found
 
 
 def _was_changed(obj: JSON) -> bool:
@@ -363,32 +389,6 @@ def _given(scene: Scene, subject: Subject) -> set[str]:
         if not use.key and not use.path:
             names |= set(live.get("data") or {})
     return names
-
-
-def _names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -> bool:
-    """Whether the value names a Service that exists and has no ready pods: then the value is right."""
-    for host in hosts.hosts_in_value(key, texts(obj, "data").get(key, "")):
-        address = hosts.service_address(host, subject.ref.namespace)
-        if address is not None:
-            service = scene.ref("Service", *address)
-            if scene.get(service) is not None and service_ready(scene, service) == 0:
-                return True
-    return False
-
-
-def _misspells_service(scene: Scene, subject: Subject, obj: JSON, complaint: Complaint) -> bool:
-    """Whether the value names a Service that does not exist where one of nearly that name does, and the
-    program cannot find it."""
-    if not complaint.shows_value and not complaints.resolving(complaint.lines):
-        return False
-    for host in hosts.hosts_in_value(complaint.key, texts(obj, "data").get(complaint.key, "")):
-        address = hosts.service_address(host, subject.ref.namespace)
-        if address is None or not any(host in line.lower() for line in complaint.lines):
-            continue
-        there = [ref.name for ref, _ in scene.of_kind("Service") if ref.namespace == address[0]]
-        if address[1] not in there and get_close_matches(address[1], there, n=1, cutoff=NEARLY_CALLED):
-            return True
-    return False
 
 
 def _evidence(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_end, cite_log, cite_release, support
+from cortexops.domain.citing import cite_end, cite_log, cite_release, cite_waiting, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
@@ -19,6 +19,7 @@ _COMMAND = re.compile(
     r"(?i)(exec: \"([^\"]+)\"(?:: stat [^:]+)?: (?:no such file or directory|executable file not found in \$PATH"
     r"|permission denied)|unable to start container process)"
 )
+_MOUNTING = "error mounting"  # the command is not what is wrong then
 _ROOT = re.compile(
     r"(?i)container has runAsNonRoot and image (?:will run as root|has non-numeric user)(?: \([\w-]+\))?"
 )
@@ -51,13 +52,14 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) ->
         for line in written[:5]
     ]
     evidence = [cite_end(book, trouble, end)] if end is not None else []
+    evidence += [cite_waiting(book, trouble)] if state.waiting in pods.BAD_WAITING else []
     category, what = None, ""
     for message in [*said, *(line for _, _, line in lines)]:
         if _ARCHITECTURE.search(message):
             category, what = Category.WRONG_ARCHITECTURE, message
         elif (
             (match := _ROOT.search(message))
-            or (match := _COMMAND.search(message))
+            or (_MOUNTING not in message and (match := _COMMAND.search(message)))
             or (end is not None and end.code in (126, 127) and (match := _SHELL.search(message)))
         ):
             category, what = Category.BAD_ENTRYPOINT, match.group(0)
@@ -93,7 +95,9 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) ->
         )
     else:
         summary = (
-            f"the command of container {state.name} of {subject.ref} cannot be started{since}: {what[:200]}"
+            f"its node may not start container {state.name} of {subject.ref} as root{since}: {what[:200]}"
+            if _ROOT.search(what)
+            else f"the command of container {state.name} of {subject.ref} cannot be started{since}: {what[:200]}"
         )
     return Hypothesis(
         resource=subject.ref,

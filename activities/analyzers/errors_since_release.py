@@ -9,7 +9,8 @@ from cortexops.domain.citing import cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import complaints, last_words
+from cortexops.domain.kubernetes import certificate_words, complaints, last_words
+from cortexops.domain.neighbours import says_lost
 from cortexops.domain.releases import image_facts, release_of, runs
 from cortexops.domain.scene import Scene
 from cortexops.domain.seen import backing
@@ -25,7 +26,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     return [
         found
         for subject in subjects(scene)
-        for each in (_of, _refused)
+        for each in (_of, _refused, _alone)
         if (found := each(scene, book, subject)) is not None
     ]
 
@@ -65,6 +66,33 @@ def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis |
     return None
 
 
+def _alone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """Ready pods that reach nobody at an address of their own, where a container answered until a release removed
+    it."""
+    release = release_of(scene, subject)
+    if release is None or not release.precedes(scene.onset) or is_troubled(scene, subject):
+        return None
+    for pod, container, previous, lines in log_lines(scene, subject):
+        lost = says_lost(release, lines) if runs(release, scene.get(pod) or {}) else ""
+        if lost:
+            said = complaints.unreachable(lines)
+            return Hypothesis(
+                resource=subject.ref,
+                category=Category.BAD_ROLLOUT,
+                summary=f"{subject.ref} answers with errors since revision {release.revision} was released:"
+                f" “{last_words.telling(said)}”{lost}",
+                support=support(subject, 0.9, precedes=True),
+                evidence=(
+                    cite_release(book, subject, release),
+                    cite_log(book, pod, container, previous, said, "complains"),
+                ),
+                explains=(Category.CRASH, Category.DEPENDENCY_DOWN),
+                container=container,
+                facts=release.facts(),
+            )
+    return None
+
+
 def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
     if is_troubled(scene, subject):
         return None  # then there is more direct evidence
@@ -73,7 +101,8 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
     evidence: list[str] = []
     container = ""
     for pod, its, previous, lines in log_lines(scene, subject):
-        wrong = complaints.own_fault(lines)
+        others = set(certificate_words.expired(lines))  # a certificate runs out by itself
+        wrong = [line for line in complaints.own_fault(lines) if line not in others]
         if wrong and (release is None or runs(release, scene.get(pod) or {})):
             own, container = wrong, its
             evidence.append(cite_log(book, pod, its, previous, wrong, "complains"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
@@ -21,6 +20,7 @@ from cortexops.domain.findings import Subject, Trouble, subjects, troubles
 from cortexops.domain.injected import injector_of
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.values import text
+from cortexops.domain.pulling import category_of, worded
 from cortexops.domain.releases import image_facts, release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -35,24 +35,10 @@ _EXPLAINS = (
     Category.SERVICE_MISROUTED,
     Category.HPA_NO_METRICS,
     Category.JOB_FAILED,
+    Category.JOB_DEADLINE_EXCEEDED,
 )
 _SAME = timedelta(seconds=1)  # written with its creation
-_LIMITED = re.compile(r"(?i)(too ?many ?requests|\b429\b|rate ?limit)")
-_UNREACHABLE = re.compile(
-    r"(?i)(dial tcp|i/o timeout|no such host|connection refused|tls handshake|deadline exceeded|timeout"
-    r"|server misbehaving|network is unreachable|\b50[0234]\b|x509)"
-)
-_DENIED = re.compile(
-    r"(?i)(unauthorized|\b401\b|\b403\b|forbidden|authorization failed|authentication required|no basic auth"
-    r"|access denied|insufficient_scope|denied: requested access|failed to authorize|access to the resource)"
-)
-_PLATFORM = re.compile(r"(?i)(no match(?:ing manifest)? for (?:platform|\w+/\w+)|no matching manifest)")
-_NO_NAME = re.compile(r"(?i)(invalidimagename|couldn't parse image|invalid reference format)")
 _NEVER = "ErrImageNeverPull"
-_MISSING = re.compile(
-    r"(?i)(not found|manifest unknown|does not exist|name unknown|no such image|notfound|couldn't parse"
-    r"|invalid reference|invalidimagename|errimageneverpull)"
-)
 
 
 @analyzer("image_pull")
@@ -78,7 +64,7 @@ def _of_image(
     ]
     said = [event.message for event in events] + [case.state.waiting_message for case in cases]
     said += [case.state.waiting for case in cases]
-    category, sure = _category(said)
+    category, sure = category_of(said)
     evidence = [cite_waiting(book, cases[0])] + [cite_event(book, event) for event in events[:1]]
     evidence += [
         cite_event(book, event) for event in events_of(scene, subject, "FailedToRetrieveImagePullSecret")[:1]
@@ -96,15 +82,7 @@ def _of_image(
                 facts["previous_image"]
             ):
                 sure -= 0.05  # registries deny what does not exist, too: the new repository may be a typo
-    what = {
-        Category.IMAGE_NOT_FOUND: "does not exist in the registry",
-        Category.WRONG_ARCHITECTURE: "is not built for the CPU architecture of its node",
-        Category.IMAGE_PULL_DENIED: "may not be pulled with the credentials in use",
-        Category.REGISTRY_UNREACHABLE: "cannot be fetched: its registry does not answer",
-        Category.REGISTRY_RATE_LIMITED: "cannot be fetched: its registry limits the rate of pulls (429)",
-    }[category]
-    if category is Category.IMAGE_NOT_FOUND and _NO_NAME.search("\n".join(said)):
-        what = "has no valid name"
+    what = worded(category, said)
     if category is Category.IMAGE_NOT_FOUND and any(case.state.waiting == _NEVER for case in cases):
         what = "is not on the node, and its pull policy is Never"
     if category is Category.WRONG_ARCHITECTURE:
@@ -181,22 +159,6 @@ def _credential(
             evidence.append(cite_write(book, secret, f"{secret} was changed", write))
             return secret, f"{secret} was changed{by_whom(write)}", True
     return None
-
-
-def _category(said: list[str]) -> tuple[Category, float]:
-    """What the runtime's words mean, and how directly they say it."""
-    whole = "\n".join(said)
-    if _PLATFORM.search(whole):
-        return Category.WRONG_ARCHITECTURE, 1.0
-    if _LIMITED.search(whole):
-        return Category.REGISTRY_RATE_LIMITED, 1.0
-    if _DENIED.search(whole):
-        return Category.IMAGE_PULL_DENIED, 1.0
-    if _MISSING.search(whole):
-        return Category.IMAGE_NOT_FOUND, 1.0
-    if _UNREACHABLE.search(whole):
-        return Category.REGISTRY_UNREACHABLE, 1.0
-    return Category.IMAGE_NOT_FOUND, 0.75  # only the back-off is left: most often a wrong tag
 
 
 def _repository(image: str) -> str:

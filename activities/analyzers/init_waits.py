@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, cite_release, support
+from cortexops.domain.citing import cite_condition, cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, blamed_links, log_lines, seen_until, subjects
-from cortexops.domain.kubernetes import commands, complaints, meta, pods
-from cortexops.domain.kubernetes.values import text
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.kubernetes.values import text, words
 from cortexops.domain.releases import release_of, runs
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.words import counted
 
+_LAST = 5  # lines
 _PATIENCE = timedelta(minutes=5)
 _EXPLAINS = (
     Category.BAD_ROLLOUT, Category.READINESS_PROBE, Category.STUCK_POD, Category.DEPENDENCY_DOWN,
@@ -28,10 +29,78 @@ _SIDECAR = "Always"  # the restart policy of an init container that is meant to 
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found = []
     for subject in subjects(scene):
+        awaited = _awaited(scene, book, subject)
+        if awaited is not None:
+            found.append(awaited)
         waiting = _waiting(scene, subject)
         if waiting is not None and not blamed_links(scene, subject):
             found.append(_of(scene, book, subject, *waiting))
     return found
+
+
+def _awaited(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """A Job that failed for good, and that an init container which has not ended names."""
+    failed = [
+        (ref, job)
+        for ref, job in scene.of_kind("Job")
+        if ref.namespace == subject.ref.namespace and meta.condition(job, "Failed").status == "True"
+    ]
+    for pod, obj in subject.pods if failed else ():
+        if not pods.is_unready(obj) or meta.deleting_since(obj) is not None:
+            continue
+        for state in pods.container_states(obj):
+            if not state.init or state.ready:
+                continue
+            spec = pods.spec_of(obj, state.name)
+            told = " ".join([*words(spec, "command"), *words(spec, "args")])
+            for ref, job in failed:
+                logged = [
+                    (container, previous, named)
+                    for its_pod, container, previous, lines in log_lines(scene, subject)
+                    if its_pod == pod and container == state.name
+                    if (named := [line for line in lines[-_LAST:] if complaints.names(line, ref.name)])
+                ]
+                if logged or complaints.names(told, ref.name):
+                    return _of_job(scene, book, subject, pod, state, ref, job, logged)
+    return None
+
+
+def _of_job(
+    scene: Scene, book: EvidenceBook, subject: Subject, pod: ResourceRef, state: pods.ContainerState,
+    ref: ResourceRef, job: JSON, logged: list[tuple[str, bool, list[str]]],
+) -> Hypothesis:  # fmt: skip
+    condition = meta.condition(job, "Failed")
+    evidence = [cite_condition(book, ref, condition)]
+    if logged:
+        evidence.append(cite_log(book, pod, *logged[0], f"tells that it waits for {ref.name}"))
+    else:
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG, pod, f"init container {state.name} of {pod} waits for {ref}",
+                command=commands.describe(pod),
+            )
+        )  # fmt: skip
+    said = ""
+    own = Subject(ref, job, tuple(scene.pods_of(ref)))
+    for its_pod, container, previous, lines in log_lines(scene, own):
+        wrong = complaints.complaining(lines)
+        if wrong:
+            evidence.append(cite_log(book, its_pod, container, previous, wrong, "complains"))
+            said = f", saying “{last_words.telling(wrong)}”"
+            break
+    release = release_of(scene, subject)
+    if release is not None and release.precedes(scene.onset):
+        evidence.append(cite_release(book, subject, release))
+    return Hypothesis(
+        resource=ref,
+        category=Category.JOB_FAILED,
+        summary=f"{ref}, for which init container {state.name} of {subject.ref} waits, failed and is not tried again"
+        f" ({condition.reason or 'failed'}){said}: the containers behind it do not start",
+        support=support(subject, 0.95 if said else 0.9, steps=1),
+        evidence=tuple(evidence),
+        explains=(*_EXPLAINS, Category.INIT_CONTAINER_FAILED, Category.CRASH, Category.CRASH_SINCE_RELEASE),
+        facts={"job": ref.name},
+    )
 
 
 def _waiting(scene: Scene, subject: Subject) -> tuple[ResourceRef, pods.ContainerState, timedelta] | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_event, support
+from cortexops.domain.citing import cite_condition, cite_event, cite_log, support
+from cortexops.domain.complained_of import complained_of
 from cortexops.domain.diagnosis import Category, Hypothesis, Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, serves_badly, subjects, troubles
-from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.findings import Subject, log_lines, serves_badly, subjects, troubles
+from cortexops.domain.kubernetes import clocks, commands, meta, pods
 from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.values import objects, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -58,7 +59,79 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 sure = support(subject, direct, steps=2)
                 for hypothesis in _of_node(scene, book, node_ref, node, sure, victims, len(elsewhere)):
                     found[node_ref] = hypothesis
+    found |= {h.resource: h for h in _clocks(scene, book) if h.resource not in found}
     return list(found.values())
+
+
+def _clocks(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """Nodes whose clock is wrong, and pods on them, of whoever is complained of, too, that stumble over it."""
+    wrong = {
+        ref: told
+        for ref, node in scene.of_kind("Node")
+        if (told := [c for c in problems(node) if clocks.is_of_clock(c) and _lately(scene, c)])
+    }
+    if not wrong:
+        return []
+    asked = {subject.ref: subject for subject in subjects(scene)}
+    asked |= {
+        heard.callee.ref: heard.callee for heard in complained_of(scene) if heard.callee.ref not in asked
+    }
+    found: dict[ResourceRef, Hypothesis] = {}
+    for subject in asked.values():
+        said = [
+            (pod, container, previous, lines)
+            for pod, container, previous, told in log_lines(scene, subject)
+            if (lines := clocks.about_time(told)) and not _hands_on(scene, subject, lines)
+        ]
+        where = {each[0]: scene.topology.out(each[0], Relation.RUNS_ON) for each in said}
+        for pod, container, previous, lines in said:
+            for ref in where[pod]:
+                if ref in wrong and ref not in found:
+                    elsewhere = [other for other, nodes in where.items() if not set(nodes) & set(wrong)]
+                    evidence = [
+                        *(cite_condition(book, ref, condition) for condition in wrong[ref][:2]),
+                        cite_log(book, pod, container, previous, lines, "complains about the time"),
+                    ]
+                    found[ref] = _of_clock(scene, subject, ref, wrong[ref][0], evidence, bool(elsewhere))
+    return list(found.values())
+
+
+def _hands_on(scene: Scene, subject: Subject, lines: list[str]) -> bool:
+    """Whether all of it are words of a callee that complains of the time itself."""
+    said = {
+        line
+        for heard in complained_of(scene)
+        if heard.caller.ref == subject.ref
+        and any(clocks.about_time(told) for _, _, _, told in log_lines(scene, heard.callee))
+        for line in heard.lines
+    }
+    return all(line in said for line in lines)
+
+
+def _of_clock(
+    scene: Scene,
+    subject: Subject,
+    ref: ResourceRef,
+    condition: meta.Condition,
+    evidence: list[str],
+    elsewhere: bool,
+) -> Hypothesis:
+    told = f"{condition.type}={condition.status}{': ' + condition.message[:160] if condition.message else ''}"
+    return Hypothesis(
+        resource=ref,
+        category=Category.NODE_NOT_READY,
+        summary=f"the clock of {ref} is wrong ({told}); what pods of {subject.ref} on it are given seems to be of"
+        " another time",
+        support=support(
+            subject,
+            0.4 if elsewhere else 0.95,
+            precedes=True if condition.since is not None and condition.since <= scene.onset else None,
+            steps=2,
+        ),
+        evidence=tuple(evidence),
+        explains=(*_EXPLAINS, Category.SECRET_CHANGED, Category.CERTIFICATE_EXPIRED),
+        facts={"node": ref.name},
+    )
 
 
 def _cut_off(scene: Scene, subject: Subject) -> set[ResourceRef]:
@@ -116,6 +189,8 @@ def _of_node(
     pressed = [condition for condition in pressures if condition.status == "True"]
     troubled = lost or pressed or cut_off
     faults = [] if troubled else [c for c in problems(node) if _lately(scene, c)]
+    if ref != scene.target:
+        faults = [c for c in faults if not clocks.is_of_clock(c)]  # that takes nobody down; see `_clocks`
     if not troubled and not faults:
         return []
     evidence = [cite_condition(book, ref, ready)] if lost and ready.status else []

@@ -6,11 +6,18 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_log, cite_release, cite_replicas, cite_waiting, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, log_lines, subjects, troubles
+from cortexops.domain.findings import Subject, log_lines, subjects, template_spec, troubles
 from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.values import number, text
 from cortexops.domain.releases import release_of
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+
+_REVISION = "controller-revision-hash"
+_OF_THE_OLD_TEMPLATE = (
+    Category.IMAGE_NOT_FOUND, Category.IMAGE_PULL_DENIED, Category.REGISTRY_UNREACHABLE, Category.BAD_ENTRYPOINT,
+    Category.WRONG_ARCHITECTURE, Category.CONFIG_MISSING, Category.CRASH, Category.CRASH_SINCE_RELEASE,
+)  # fmt: skip
 
 
 @analyzer("ordinals")
@@ -32,6 +39,9 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
     if ready >= wanted or not stuck or not behind:
         return None
     ref, pod = stuck[0]
+    left = _left_behind(scene, book, subject, ref, pod)
+    if left is not None:
+        return left
     since = meta.condition(pod, "Ready").since
     evidence = [
         book.cite(
@@ -63,4 +73,42 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
         evidence=tuple(evidence),
         explains=(Category.BAD_ROLLOUT, Category.READINESS_PROBE),
         facts=facts,
+    )
+
+
+def _left_behind(
+    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, pod: JSON
+) -> Hypothesis | None:
+    """The template has been changed since, and the broken pod still has what it was before.
+
+    A StatefulSet that makes its pods in order does not replace one that never became ready (Kubernetes' docs on
+    StatefulSets, "Forced rollback"): whoever put the template right must delete the pod.
+    """
+    its, wanted = meta.labels(pod).get(_REVISION, ""), text(subject.obj, "status", "updateRevision")
+    failing = [t for t in troubles(scene, subject) if t.pod == ref and t.state.waiting in pods.BAD_WAITING]
+    if not its or not wanted or its == wanted or not failing:
+        return None
+    by_template = failing[0].state.waiting != pods.CRASH_LOOP
+    template = {text(c, "name"): text(c, "image") for c in pods.containers(template_spec(subject))}
+    state = failing[0].state
+    now = template.get(state.name, "")
+    other = f" with image {state.image}, the template names {now}" if now and now != state.image else ""
+    evidence = (
+        book.cite(
+            EvidenceKind.STATUS, ref, f"{ref} is of revision {its}; the StatefulSet's is {wanted}",
+            at=meta.created(pod), command=commands.show(ref),
+        ),
+        *(cite_waiting(book, trouble) for trouble in failing[:1]),
+    )  # fmt: skip
+    return Hypothesis(
+        resource=ref,
+        category=Category.STUCK_POD,
+        summary=f"{ref} still has revision {its}{other}: {subject.ref} waits for it, and does not replace a pod"
+        " that was never ready when the template is changed; it must be deleted",
+        support=support(
+            subject, 1.0 if by_template else 0.6, precedes=True if by_template else None, steps=1
+        ),
+        evidence=evidence,
+        explains=(*_OF_THE_OLD_TEMPLATE, Category.BAD_ROLLOUT, Category.READINESS_PROBE),
+        facts={"pod": ref.name},
     )

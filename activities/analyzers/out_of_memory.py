@@ -6,12 +6,13 @@ import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_end, cite_event, cite_release, events_of, support
+from cortexops.domain.citing import cite_end, cite_event, cite_log, cite_release, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, Trouble, subjects, troubles
+from cortexops.domain.findings import Subject, Trouble, log_lines, subjects, troubles
 from cortexops.domain.kubernetes import commands, pods
 from cortexops.domain.kubernetes.values import amount, objects, text, words
+from cortexops.domain.memory_volumes import brought_by, mounted, told_of
 from cortexops.domain.releases import Release, image_facts, release_of
 from cortexops.domain.resource import JSON
 from cortexops.domain.scene import Scene
@@ -28,6 +29,7 @@ _EXPLAINS = (
     Category.SERVICE_MISROUTED,
     Category.HPA_NO_METRICS,
     Category.JOB_FAILED,
+    Category.JOB_DEADLINE_EXCEEDED,
 )
 _HEAP = re.compile(r"(?:-Xmx|--max-old-space-size[= ])(\d+)([kKmMgG]?)")
 _NEAR = timedelta(minutes=2)  # a node's word on a kill, and the kill
@@ -137,6 +139,13 @@ def _of_container(
     release = release_of(scene, subject)
     lowered = _lowered(release, container)
     precedes = release is not None and release.precedes(scene.onset)
+    if not lowered:
+        filled = _memory_volume(scene, book, subject, release, worst, evidence)
+        if filled is not None:
+            category, why, more = filled
+            facts |= more
+            came = True if "revision" in more and precedes else None
+            return [_hypothesis(subject, category, base + why, evidence, container, facts, precedes=came)]
     if release is not None and precedes and (lowered or _touches_memory(release, container)):
         evidence.append(cite_release(book, subject, release))
         facts |= release.facts() | image_facts(release, container, worst.state.image)
@@ -159,6 +168,42 @@ def _of_container(
             first = first.model_copy(update={"support": support(subject, 0.75)})
         return [first, leak]
     return [first]
+
+
+def _memory_volume(
+    scene: Scene,
+    book: EvidenceBook,
+    subject: Subject,
+    release: Release | None,
+    case: Trouble,
+    evidence: list[str],
+) -> tuple[Category, str, dict[str, str]] | None:
+    """What fills the limit is a volume that is kept in memory: a release brought it, or the program says so.
+
+    Such a volume fills slowly: where the program says so, the release may have come long before the first kill.
+    """
+    container = case.state.name
+    limit = amount(pods.spec_of(case.obj, container), "resources", "limits", "memory")
+    said = None
+    for pod, its_container, previous, lines in log_lines(scene, subject):
+        if its_container == container and said is None:
+            said = told_of(mounted(case.obj, container), limit, lines)
+            if said is not None:
+                evidence.append(cite_log(book, pod, container, previous, [said[1]], "tells what fills it"))
+    brought = brought_by(release, container) if release is not None else None
+    if release is not None and not release.precedes(scene.onset):
+        long_ago = release.at is not None and release.at < scene.onset
+        brought = brought if long_ago and said is not None else None
+    volume = brought or (said[0] if said is not None else None)
+    if volume is None:
+        return None
+    facts = {"memory_volume": volume.name}
+    why = f": what is written to its {volume.words} counts against that limit"
+    if brought is None or release is None:
+        return Category.OOM_LIMIT_TOO_LOW, why, facts
+    evidence.append(cite_release(book, subject, release))
+    why += f"; revision {release.revision} brought it"
+    return Category.OOM_AFTER_RELEASE, why, facts | release.facts()
 
 
 def _hypothesis(

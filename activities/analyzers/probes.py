@@ -18,6 +18,8 @@ from cortexops.domain.scene import EventFact, Scene
 _KINDS = {"Readiness": "readinessProbe", "Liveness": "livenessProbe", "Startup": "startupProbe"}
 _FAILED = re.compile(r"^(Readiness|Liveness|Startup) probe (?:failed|errored)[^:]*: ?(.*)", re.DOTALL)
 _STATUS = re.compile(r"statuscode: (\d{3})")
+_TIMED_OUT = re.compile(r"(?i)context deadline exceeded|client\.timeout|time(?:d )?-?out")
+_IMPATIENT = 1  # seconds: what a probe waits that nobody has told how long
 _FOLLOWS = (Category.BAD_ROLLOUT, Category.DEPENDENCY_DOWN, Category.SERVICE_MISROUTED)
 
 
@@ -160,9 +162,30 @@ def _judge(
         if declared and port not in declared:
             return 0.9, f"nothing listens on {port}; the container declares {_some(declared)}"
         return 0.7, f"nothing listens on {port}"
-    if "context deadline exceeded" in says or "Client.Timeout" in says or "timeout" in says:
-        return 0.6, f"no answer within {number(probe, 'timeoutSeconds', default=1)} s"
+    if _TIMED_OUT.search(says):
+        seconds = number(probe, "timeoutSeconds", default=1)
+        late = f"no answer within {seconds} s"
+        if seconds <= _IMPATIENT and _everywhere(scene, subject, container):
+            return 0.88, f"{late} (timeoutSeconds), in all {len(subject.pods)} pods"
+        return 0.6, late
     return 0.6, ""
+
+
+def _everywhere(scene: Scene, subject: Subject, container: str) -> bool:
+    """Whether the container is killed for a late answer in each of several pods, none of which complains of
+    itself or of others in its present run: all of them hanging at once would be another matter."""
+    if len(subject.pods) < 2 or not all(_killed_late(scene, ref, container) for ref, _ in subject.pods):
+        return False
+    for _, its_container, previous, lines in log_lines(scene, subject):
+        wrong = (complaints.unreachable, complaints.waiting_for, complaints.saturated, complaints.out_of_heap)
+        if its_container == container and not previous and any(each(lines) for each in wrong):
+            return False
+    return True
+
+
+def _killed_late(scene: Scene, pod: ResourceRef, container: str) -> bool:
+    killed = any(f"ontainer {container} failed " in e.message for e in scene.events_about(pod, "Killing"))
+    return killed and any(_TIMED_OUT.search(e.message) for e in scene.events_about(pod, "Unhealthy"))
 
 
 def _some(ports: set[int]) -> str:

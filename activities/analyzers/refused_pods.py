@@ -74,7 +74,7 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
         # a webhook whose own pods are down is named, and what is wrong with those pods stands before it
         support=support(
             subject,
-            0.9 if _is_down(scene, its) else 1.0,
+            0.75 if _unread(its, resource) else 0.9 if _is_down(scene, its) else 1.0,
             precedes=precedes,
             steps=0 if resource == subject.ref else 1,
         ),
@@ -96,6 +96,12 @@ def _is_down(scene: Scene, its: Refusal) -> bool:
     return bool(behind) and not any(pods.ready_replicas(live) for live in behind)
 
 
+def _unread(its: Refusal, resource: ResourceRef) -> bool:
+    """Whether a webhook refused and its configuration, which bears another name than the webhook, was not had."""
+    webhook = its.by in (Refuser.WEBHOOK_DENIED, Refuser.WEBHOOK_UNREACHABLE)
+    return webhook and resource.kind not in _CONFIGURATIONS
+
+
 def _told(message: str) -> str:
     """The end of a long chain of causes: that is where it says why."""
     return message if len(message) <= _SHOWN else f"{message[:60]} … {message[-(_SHOWN - 60) :]}"
@@ -103,6 +109,10 @@ def _told(message: str) -> str:
 
 def _what(its: Refusal, resource: ResourceRef, message: str) -> str:
     distrusted = "x509:" in message or "certificate" in message
+    if _unread(its, resource):
+        who = f"admission webhook {its.name}" + (f" of {resource}" if resource.kind == "Service" else "")
+        does = "denies them" if its.by is Refuser.WEBHOOK_DENIED else "does not answer"
+        return f"{who} {does}; its configuration was not found"
     return {
         Refuser.LIMIT_RANGE: f"{resource} does not allow what the pods ask for",
         Refuser.WEBHOOK_DENIED: f"admission webhook {its.name} of {resource} denies them",
@@ -142,7 +152,12 @@ def _who(
                 if its.service is not None:
                     _behind(scene, book, scene.ref("Service", *its.service), evidence)
                 return _changed(scene, book, ref, evidence)
-    return scene.ref("ValidatingWebhookConfiguration", "", its.name), {"webhook": its.name}, None
+    # its configuration could not be read: what is blamed has to be an object that is there
+    service = scene.ref("Service", *its.service) if its.service is not None else None
+    if service is not None and scene.get(service) is not None:
+        _behind(scene, book, service, evidence)
+        return service, {"webhook": its.name}, None
+    return subject.ref, {"webhook": its.name}, None
 
 
 def _behind(scene: Scene, book: EvidenceBook, service: ResourceRef, evidence: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     by_whom,
@@ -13,15 +15,15 @@ from cortexops.domain.citing import (
     support,
 )
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.errors import InvalidInput
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, subjects
 from cortexops.domain.kubernetes import complaints, meta, pods
 from cortexops.domain.kubernetes.nodes import being_set_up
 from cortexops.domain.kubernetes.values import dig, number
-from cortexops.domain.quantity import parse_quantity
+from cortexops.domain.neighbours import cut_cpu
 from cortexops.domain.releases import Release, changed, release_of, runs
 from cortexops.domain.scene import Scene
+from cortexops.domain.warming import is_warming_up
 from cortexops.domain.words import counted
 
 _SET_UP_BY = (
@@ -34,13 +36,16 @@ _SET_UP_BY = (
     "affinity",
 )
 
+_LONG_WAIT = timedelta(minutes=10)
+"""The deadline in which a Deployment is to make progress, when it names none."""
+
 
 @analyzer("rollout")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     return [
         found
         for subject in subjects(scene)
-        for each in (_stuck, _paused)
+        for each in (_stuck, _paused, _held_back)
         if (found := each(scene, book, subject)) is not None
     ]
 
@@ -66,17 +71,44 @@ def _paused(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | 
     )
 
 
+def _held_back(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """New pods are well, and are not counted as available for as long as `minReadySeconds` says."""
+    seconds = number(subject.obj, "spec", "minReadySeconds")
+    wanted = pods.wanted_replicas(subject.obj)
+    updated = number(subject.obj, "status", "updatedReplicas")
+    ready, available = pods.ready_replicas(subject.obj), number(subject.obj, "status", "availableReplicas")
+    if timedelta(seconds=seconds) < _LONG_WAIT or (updated >= wanted and available >= wanted):
+        return None
+    if any(pods.is_unready(pod) for _, pod in subject.pods):
+        return None  # then that is what it waits for
+    write = meta.writes(subject.obj, "spec", "minReadySeconds")
+    says = f"{subject.ref} asks of a new pod that it be ready for {seconds} s (minReadySeconds)"
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.ROLLOUT_SLOW,
+        summary=f"{says}{by_whom(write)} before it goes on: {updated} of {wanted} pods run the present revision,"
+        f" {max(0, ready - available)} ready ones are not counted as available yet",
+        support=support(subject, 0.85, precedes=True if write and write.at <= scene.onset else None),
+        evidence=(
+            cite_write(book, subject.ref, says, write, unknown=EvidenceKind.CONFIG),
+            cite_replicas(book, subject, ready, wanted),
+        ),
+        facts={"min_ready_seconds": str(seconds)},
+    )
+
+
 def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
     release = release_of(scene, subject)
     if release is None:
         return None
-    new = [pod for _, pod in subject.pods if runs(release, pod)]
+    new_pods = [(ref, pod) for ref, pod in subject.pods if runs(release, pod)]
+    new = [pod for _, pod in new_pods]
     unready = [pod for pod in new if pods.is_unready(pod)]
     old_ready = [pod for _, pod in subject.pods if not runs(release, pod) and pods.is_ready(pod)]
     progressing = meta.condition(subject.obj, "Progressing")
     overdue = progressing.status == "False" and progressing.reason == "ProgressDeadlineExceeded"
-    if not unready and not overdue:
-        return None
+    if not overdue and all(is_warming_up(scene, ref, pod) for ref, pod in new_pods if pods.is_unready(pod)):
+        return None  # none is unready, or for its youth alone
     ready, wanted = pods.ready_replicas(subject.obj), pods.wanted_replicas(subject.obj)
     evidence = [cite_release(book, subject, release), cite_replicas(book, subject, ready, wanted)]
     if overdue:
@@ -87,7 +119,7 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     none = not any(pods.is_ready(pod) for pod in new)
     said = _own_words(scene, book, subject, release, evidence) if none else ""
     direct = 0.8 if overdue or (old_ready and none) else (0.75 if said else 0.55) if none else 0.5
-    starved = none and _starves(release)
+    starved = none and cut_cpu(release) is not None
     if starved:
         direct = max(direct, 0.85)
     if unready and all(being_set_up(pod) for pod in unready) and not changed(release, *_SET_UP_BY):
@@ -108,18 +140,6 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
         ),
         facts=release.facts(),
     )
-
-
-def _starves(release: Release) -> bool:
-    """Whether the release left a container less than half of the CPU that it might use before."""
-    for line in changed(release, "/resources/limits/cpu"):
-        try:
-            before, after = parse_quantity(line.before.strip('"')), parse_quantity(line.after.strip('"'))
-        except InvalidInput:
-            continue  # it had no limit before, or has none now
-        if 2 * after < before:
-            return True
-    return False
 
 
 def _own_words(

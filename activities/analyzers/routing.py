@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
+from cortexops.domain.asked_ports import brought_by, configured_ports
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis, confidence
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
@@ -183,7 +184,7 @@ def _selects_nothing(
     asked: bool = False,
 ) -> Hypothesis | None:
     selector, labels = texts(service, "spec", "selector"), _labels(subject)
-    if not selector or not labels or selectors.equals(selector, labels):
+    if not selector or not labels or selectors.picks_template(selector, labels):
         return None
     if not asked and not _about(scene, ref, subject):
         return None
@@ -221,7 +222,7 @@ def _wrong_port(
     asked: bool = False,
 ) -> Hypothesis | None:
     """A targetPort that no container of the selected pods declares, while they declare others."""
-    if not selectors.equals(texts(service, "spec", "selector"), _labels(subject)):
+    if not selectors.picks_template(texts(service, "spec", "selector"), _labels(subject)):
         return None
     containers = objects(subject.obj, "spec", "template", "spec", "containers")
     declared = [port for container in containers for port in objects(container, "ports")]
@@ -266,7 +267,26 @@ def _not_offered(
     }
     if not asked or not has or asked & set(has) or text(service, "spec", "clusterIP") == "None":
         return None
+    configured = configured_ports(scene, caller, ref)
+    if configured and not asked & configured:
+        return None  # in the words of somebody whose error it hands on
     wanted, there = ", ".join(map(str, sorted(asked))), ", ".join(map(str, has))
+    release = release_of(scene, caller)
+    brought = brought_by(release, asked) if release is not None and release.precedes(scene.onset) else ""
+    if release is not None and brought:
+        return Hypothesis(
+            resource=caller.ref,
+            category=Category.BAD_ROLLOUT,
+            summary=f"revision {release.revision} of {caller.ref} asks for port {wanted} of {ref}, which has only"
+            f" {there}: {brought}",
+            support=support(caller, 0.95, precedes=True),
+            evidence=(
+                cite_release(book, caller, release),
+                cite_write(book, ref, f"{ref} has {there}, not {wanted}", None, unknown=EvidenceKind.CONFIG),
+            ),
+            explains=_EXPLAINS,
+            facts=release.facts(),
+        )
     write = meta.writes(service, "spec", "ports")
     before = write is not None and write.at <= scene.onset and scene.onset - write.at < _LATELY
     cited = cite_write(

@@ -6,21 +6,23 @@ import re
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
+from cortexops.domain.databases import Grown, clients, grown, outside
 from cortexops.domain.diagnosis import Category, Hypothesis
-from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import complaints, meta
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.stores import called_store
+from cortexops.domain.stores import called_store, seems_store
 from cortexops.domain.topology import Relation
 
 _EXPLAINS = (
     Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE, Category.DEPENDENCY_DOWN,
     Category.BAD_ROLLOUT, Category.SERVICE_MISROUTED, Category.SECRET_CHANGED,
 )  # fmt: skip
+_WAITS = "tells that connections ran out, as the database takes too long to answer"
 _POOL = re.compile(r"(?i)(pool|connection|conn_|max_idle|max_open)")
 
 
@@ -32,6 +34,15 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             continue
         for pod, container, previous, lines in log_lines(scene, subject):
             said = complaints.saturated(lines)
+            why, slowly = complaints.told_beside(lines, said)
+            own_pool = not any(complaints.at_server(line) for line in said)
+            if said and why and own_pool:
+                continue  # none can be made, and the lines beside say why: that is told elsewhere
+            host = outside(scene, subject) if said and slowly and own_pool else ""
+            if host and not _own_change(scene, subject):
+                cited = cite_log(book, pod, container, previous, [*said[-2:], *slowly], _WAITS)
+                found.append(_waits_outside(scene, subject, host, slowly, cited))
+                break
             if said:
                 cited = cite_log(book, pod, container, previous, said, "tells that connections ran out")
                 found.append(_of(scene, book, subject, said, cited))
@@ -50,11 +61,16 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cit
             evidence, 0.95, steps=1, precedes=True, facts={"key": key},
         )  # fmt: skip
     if at_server:
-        server = _server(scene, subject, said)
+        service, of_itself = _store(scene, subject, said)
+        server = next(iter(backing(scene, service)), service) if service is not None else None
+        whom = "its clients" if of_itself else str(subject.ref)
+        greedy = _greedy_client(scene, service) if service is not None else None
+        if server is not None and greedy is not None:
+            return _of_client(book, subject, server, *greedy, whom, said, evidence)
         if server is not None:
             return _hypothesis(
-                subject, server, f"{server} has no connections left for {subject.ref}: {said[-1][:160]}",
-                evidence, 0.9, steps=2,
+                subject, server, f"{server} has no connections left for {whom}: {said[-1][:160]}",
+                evidence, 0.9, steps=0 if of_itself else 2,
             )  # fmt: skip
     release = release_of(scene, subject)
     if release is not None and release.precedes(scene.onset):
@@ -63,6 +79,26 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cit
         return _hypothesis(subject, subject.ref, summary, evidence, 0.8, precedes=True, facts=release.facts())
     summary = f"the connection pool of {subject.ref} is exhausted: {said[-1][:160]}"
     return _hypothesis(subject, subject.ref, summary, evidence, 0.85)
+
+
+def _own_change(scene: Scene, subject: Subject) -> bool:
+    """Whether its own release, or a larger pool, came before the trouble."""
+    release = release_of(scene, subject)
+    return (release is not None and release.precedes(scene.onset)) or grown(scene, subject) is not None
+
+
+def _waits_outside(scene: Scene, subject: Subject, host: str, slowly: list[str], cited: str) -> Hypothesis:
+    """The pool is empty because the database, which is outside, does not answer in time."""
+    return Hypothesis(
+        resource=scene.ref("ExternalHost", "", host),
+        category=Category.EXTERNAL_DEPENDENCY,
+        summary=f"{subject.ref} waits for its database {host}, which is outside the cluster and does not answer in"
+        f" time: “{last_words.telling(slowly)}”; that its connections run out follows from it",
+        support=support(subject, 0.85),
+        evidence=(cited,),
+        explains=(*_EXPLAINS, Category.CONNECTION_SATURATION),
+        facts={"host": host},
+    )
 
 
 def _hypothesis(
@@ -99,9 +135,43 @@ def _pool_setting(
     return None
 
 
-def _server(scene: Scene, subject: Subject, said: list[str]) -> ResourceRef | None:
-    """Whoever is behind the store that the lines are about; its Service where nobody is known."""
-    service = called_store(scene, subject, said)
-    if service is None:
-        return None
-    return next(iter(backing(scene, service)), service)
+def _greedy_client(scene: Scene, service: ResourceRef) -> tuple[Subject, Grown] | None:
+    """The one client of a database without connections that lately came to hold more of them; two are none."""
+    found = [
+        (client, more) for client in clients(scene, service) if (more := grown(scene, client)) is not None
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _of_client(
+    book: EvidenceBook, subject: Subject, server: ResourceRef, client: Subject, more: Grown, whom: str,
+    said: list[str], evidence: list[str],
+) -> Hypothesis:  # fmt: skip
+    if more.release is not None:
+        evidence.append(cite_release(book, client, more.release))
+    else:
+        evidence.append(
+            book.cite(
+                EvidenceKind.CHANGE, more.config or client.ref, f"{client.ref} may hold more connections: {more.says}",
+                at=more.at, command=commands.history(more.config or client.ref),
+            )
+        )  # fmt: skip
+    since = f" since revision {more.release.revision}" if more.release is not None else ""
+    facts = more.release.facts() if more.release is not None else {"key": more.key} if more.key else {}
+    found = _hypothesis(
+        subject, more.config or client.ref,
+        f"{client.ref} may hold more connections of {server}{since}: {more.says}; it is the only client of which that"
+        f" changed before the trouble, and {server} has none left for {whom}: {last_words.telling(said)}",
+        evidence, 0.92 if more.sure else 0.8, steps=2, precedes=True, facts=facts,
+    )  # fmt: skip
+    return found.model_copy(update={"explains": (*found.explains, Category.CONNECTION_SATURATION)})
+
+
+def _store(scene: Scene, subject: Subject, said: list[str]) -> tuple[ResourceRef | None, bool]:
+    """The Service of the store that the lines are about, and whether the subject is that store."""
+    called = called_store(scene, subject, said)
+    if called is not None:
+        return called, False
+    own = [ref for ref, _ in scene.of_kind("Service") if subject.ref in backing(scene, ref)]
+    stores = [ref for ref in own if seems_store(scene.get(ref) or {}, [subject.obj])]
+    return next(iter(stores), None), True

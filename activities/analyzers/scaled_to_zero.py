@@ -6,10 +6,13 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import by_whom, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import subjects
+from cortexops.domain.findings import Subject, signal_types, subjects
 from cortexops.domain.kubernetes import commands, meta
+from cortexops.domain.kubernetes.sleeping import put_to_sleep_by
 from cortexops.domain.kubernetes.values import dig
 from cortexops.domain.scene import Scene
+from cortexops.domain.signal import SignalType
+from cortexops.domain.topology import Relation
 
 _EXPLAINS = (
     Category.DEPENDENCY_DOWN,
@@ -24,6 +27,9 @@ _EXPLAINS = (
 )
 
 
+_CALLED = {SignalType.ERROR_RATE, SignalType.LATENCY}
+
+
 @analyzer("scaled_to_zero")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
@@ -35,6 +41,9 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             or isinstance(replicas, bool)
         ):
             continue
+        sleeping = _sleeping(scene, subject)
+        if sleeping and not subject.upstream and not signal_types(scene) & _CALLED:
+            continue  # that it has no pods is as it should be; nobody says that it is called
         write = meta.writes(subject.obj, "spec", "replicas")
         says = f"{subject.ref} is scaled to 0 replicas"
         evidence = cite_write(book, subject.ref, says, write, unknown=EvidenceKind.STATUS)
@@ -47,7 +56,9 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             Hypothesis(
                 resource=subject.ref,
                 category=Category.SCALED_TO_ZERO,
-                summary=f"{says}{by_whom(write)}: nothing is left to answer",
+                summary=f"{says}{by_whom(write)}"
+                + (f", put to sleep by {sleeping}," if sleeping else "")
+                + ": nothing is left to answer",
                 support=support(subject, 1.0, precedes=True if write and write.at <= scene.onset else None),
                 evidence=(
                     evidence,
@@ -67,3 +78,9 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             )
         )
     return found
+
+
+def _sleeping(scene: Scene, subject: Subject) -> str:
+    """Who put it to sleep on purpose, and will wake it up."""
+    scalers = [scene.get(ref) or {} for ref in scene.topology.into(subject.ref, Relation.SCALES)]
+    return put_to_sleep_by(subject.obj, scalers)

@@ -20,7 +20,9 @@ from cortexops.domain.findings import Subject, subjects
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.refusals import Refuser, quota_of, refusal, undeclared
 from cortexops.domain.kubernetes.values import dig, latest, moment, objects, text, texts
-from cortexops.domain.releases import changed, release_of
+from cortexops.domain.placement import raised_by, too_large
+from cortexops.domain.preemption import taken
+from cortexops.domain.releases import Release, changed, release_of, runs
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.words import counted
@@ -31,6 +33,8 @@ _EXPLAINS = (
     Category.READINESS_PROBE,
     Category.STUCK_POD,
     Category.SERVICE_MISROUTED,
+    Category.JOB_FAILED,
+    Category.JOB_DEADLINE_EXCEEDED,
 )
 _LATELY = timedelta(hours=24)
 _PLACEMENT = (
@@ -99,12 +103,18 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
         precedes = True
         facts |= release.facts()
         evidence.append(cite_release(book, subject, release))
+    why = message[:200].rstrip(". ") or "no node fits"
+    if cordoned is None and tainted is None:
+        why = (
+            _too_large(scene, subject, pod, message, release if moved else None, facts)
+            or _preempted(scene, book, subject, message, evidence, facts)
+            or why
+        )
     return [
         Hypothesis(
             resource=resource,
             category=category,
-            summary=f"{counted(len(pending), 'pod')} of {subject.ref} cannot be scheduled:"
-            f" {message[:200].rstrip('. ') or 'no node fits'}"
+            summary=f"{counted(len(pending), 'pod')} of {subject.ref} cannot be scheduled: {why}"
             + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else "")
             + (f"; {resource} was tainted {facts['taint']} shortly before" if "taint" in facts else ""),
             support=support(subject, 1.0, precedes=precedes, steps=steps),
@@ -113,6 +123,58 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
             facts=facts,
         )
     ]
+
+
+def _too_large(
+    scene: Scene, subject: Subject, pod: JSON, message: str, release: Release | None, facts: dict[str, str]
+) -> str:
+    """What the pod asks for that no node has, and the release that raised it; empty where it would fit on one."""
+    found = too_large(scene, pod, message)
+    if found is None:
+        return ""
+    facts |= {"resource": found.resource, "requested": found.asked, "largest": found.largest}
+    raised = raised_by(release, found.resource) if release is not None and runs(release, pod) else ""
+    said = f"; revision {release.revision} raised the request{raised}" if release and raised else ""
+    return f"{found.words}{said} ({_briefly(message)})"
+
+
+def _preempted(
+    scene: Scene,
+    book: EvidenceBook,
+    subject: Subject,
+    message: str,
+    evidence: list[str],
+    facts: dict[str, str],
+) -> str:
+    """Who took the place that pods of the subject had; empty where it is not for lack of room, or not so."""
+    if "Insufficient" not in message and "Too many pods" not in message:
+        return ""
+    lately = [
+        event
+        for event in events_of(scene, subject, "Preempted")
+        if event.last is None or event.last >= scene.onset - _LATELY
+    ]
+    found = taken(scene, lately)
+    if found is None:
+        return ""
+    evidence.append(cite_event(book, found.event))
+    who = "pods of a higher priority"
+    if found.workload is not None and found.pod is not None:
+        of_class = f"PriorityClass {found.priority_class}, " if found.priority_class else ""
+        who = f"{found.workload} ({of_class}priority {found.priority})"
+        facts |= {"preemptor": found.workload.name, "priority_class": found.priority_class}
+        evidence.append(
+            book.cite(
+                EvidenceKind.CONFIG, found.pod, f"{found.pod} has {of_class}priority {found.priority}",
+                command=commands.show(found.pod),
+            )
+        )  # fmt: skip
+    return f"pods of it were preempted by {who}, and no room is left for them ({_briefly(message)})"
+
+
+def _briefly(message: str) -> str:
+    """Why no node fits, without what preemption would change about it."""
+    return message.partition(" preemption:")[0][:160].rstrip(". ")
 
 
 def _tainted(scene: Scene, message: str) -> tuple[ResourceRef, str, meta.Write | None] | None:

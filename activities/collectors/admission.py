@@ -1,10 +1,12 @@
-"""Who refuses the target's pods: admission webhooks, the namespace that is being removed, limits."""
+"""Who refuses pods of the target, or of those that it calls: admission webhooks, limits, the namespace that is
+being removed."""
 
 from __future__ import annotations
 
 import asyncio
 
 from activities.collectors import collector
+from activities.collectors._near import workloads
 from activities.gathering import Gathering
 from activities.workload_reading import pod_template
 from cortexops.domain.injected import adds_to_pods, is_injected, tells_image
@@ -18,9 +20,9 @@ _MUTATING = "MutatingWebhookConfiguration"
 _WEBHOOK = (Refuser.WEBHOOK_DENIED, Refuser.WEBHOOK_UNREACHABLE)
 
 
-@collector("admission", wave=3)
+@collector("admission", wave=4)
 async def collect(gathering: Gathering) -> None:
-    found = gathering.refusals()
+    found = gathering.refusals([*gathering.roots, *workloads(gathering)])
     names = {each.name for each in found if each.by in _WEBHOOK}
     namespaces = {each.name for each in found if each.by is Refuser.NAMESPACE}
     if gathering.target.kind != "Namespace" and any(each.by is Refuser.POD_SECURITY for each in found):

@@ -10,9 +10,9 @@ import re
 from difflib import get_close_matches
 
 from activities.collectors import collector
+from activities.collectors._serving import COMMON, behind
 from activities.collectors.storage import read_claims
 from activities.gathering import Gathering
-from activities.resolve import meant_for
 from activities.workload_reading import (
     pod_template,
     read_configuration,
@@ -22,8 +22,19 @@ from activities.workload_reading import (
     template_labels,
 )
 from cortexops.domain.findings import DNS, NEARLY_CALLED
-from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods, selectors
+from cortexops.domain.kubernetes import (
+    certificate_words,
+    clocks,
+    complaints,
+    hosts,
+    hpa,
+    meta,
+    pods,
+    selectors,
+)
+from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.values import mapping, text, texts
+from cortexops.domain.relayed import asked_by_path, short_name
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.signal import SignalType
 from cortexops.domain.stores import seems_store
@@ -31,13 +42,17 @@ from cortexops.domain.topology import Relation
 
 _DEEPEST = 4  # calls
 _READ_CLOSELY = 6  # callees in trouble whose pods and logs are read
-_HEARD = 6  # callees that look well whose logs are read, where a caller answers badly and does not say why
+_HEARD = 8  # callees that look well whose logs are read, where a caller answers badly and does not say why
 _ASKED = 8  # callees whose configuration is read, as a caller's complaint may name a setting of it
 _CALLEES = 12
 _MOST_LINES = 60  # complaints in which names are looked for
 _BAD_ANSWERS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
 _WORD = re.compile(r"[\w-]+")
-_WORKLOADS = ("Deployment", "StatefulSet")
+_SHORT = 3  # letters
+_SERVES_FLAGS = re.compile(
+    r"(?i)(flag|unleash|flipt|goff|launchdarkly|growthbook|split-?(?:io|evaluator)|configcat|toggle)"
+)
+"""Names of what serves switches: a caller that stumbles over one rarely says so."""
 
 
 @collector("dependencies", wave=3)
@@ -58,28 +73,68 @@ async def collect(gathering: Gathering) -> None:
             unnamed = await _complains_of_nobody(gathering, caller, complained)
             if unnamed:
                 services += await _down_beside(gathering, caller, services)
-            for service in services:
+            quiet: list[tuple[ResourceRef, ResourceRef]] = []
+            for service in _likeliest_first(gathering, caller, services):
                 called.add(service)
-                for workload in await _behind(gathering, service):
-                    if asked and len(asked_of) < _ASKED and workload != caller:
+                matters = service in complained or unnamed or asked
+                for workload in await behind(gathering, service, rarer=matters):
+                    asks = asked or (answers and _SERVES_FLAGS.search(service.name) is not None)
+                    if asks and len(asked_of) < _ASKED and workload != caller:
                         asked_of.add(workload)
                         await read_configuration(gathering, workload)
                     if workload in seen:
                         continue
-                    seen.add(workload)
                     suspect = _is_short(gathering.find(workload) or {}) or service in complained
                     if refused and (len(services) == 1 or _is_store(gathering, service, workload)):
                         suspect = True
-                    if not suspect and unnamed and heard < _HEARD:
-                        heard += 1  # it looks well; what does it say?
-                        await _read_closely(gathering, workload, service)
-                        further.append(workload)
-                    elif suspect and closely < _READ_CLOSELY:
+                    if suspect and closely < _READ_CLOSELY:
+                        seen.add(workload)
                         closely += 1
                         await _read_closely(gathering, workload, service)
                         further.append(workload)
+                    elif not suspect and not hosts.takes_telemetry(service.name):
+                        quiet.append((service, workload))  # it looks well
+            if unnamed or (answers and complained and not any(_is_at_fault(gathering, w) for w in further)):
+                # whom the complaints name is well, or they name nobody: what do the others say?
+                for service, workload in [each for each in quiet if each[1] not in seen][: _HEARD - heard]:
+                    seen.add(workload)
+                    heard += 1
+                    await _hear(gathering, workload, service)
+                    further.append(workload)
         frontier = further
     await _endpoints(gathering, called)
+
+
+def _is_at_fault(gathering: Gathering, workload: ResourceRef) -> bool:
+    """Whether a callee is short of pods, has had to be started again, or complains itself."""
+    own = {ref for ref, _ in gathering.pods_of(workload)}
+    states = [state for _, pod in gathering.pods_of(workload) for state in pods.container_states(pod)]
+    if _is_short(gathering.find(workload) or {}) or any(
+        state.restarts or not state.ready for state in states
+    ):
+        return True
+    return any(
+        complaints.own_fault(log.lines)
+        or complaints.unreachable(log.lines)
+        or complaints.of_a_peer(log.lines)
+        for log in gathering.logs
+        if log.pod in own
+    )
+
+
+def _likeliest_first(
+    gathering: Gathering, caller: ResourceRef, services: list[ResourceRef]
+) -> list[ResourceRef]:
+    """Those that a complaint asks for by its path, then those that an alert's words hold: not all are heard."""
+    names = [service.name for service in services]
+    asked = {asked_by_path(line, names) for line in _complaints(gathering, caller)}
+    told = " ".join(f"{signal.name} {signal.summary}" for signal in gathering.signals).lower()
+
+    def rank(service: ResourceRef) -> tuple[bool, bool]:
+        spoken = any(len(part) > _SHORT and part in told for part in service.name.split("-"))
+        return service.name not in asked, not spoken
+
+    return sorted(services, key=rank)
 
 
 def _hosts(
@@ -103,6 +158,10 @@ def _hosts(
                 if line in lost:
                     continue
                 complained.update(dict.fromkeys(hosts.hosts_in_line(whole[line])))
+            for asked in certificate_words.shown_by(log.lines).values():
+                complained.update(dict.fromkeys(asked))
+            for line in clocks.about_time(log.lines):  # whose clock is wrong is not said; it may be theirs
+                complained.update(dict.fromkeys(hosts.hosts_in_line(line)))
     services: dict[ResourceRef, None] = {}
     for host in complained:
         address = hosts.service_address(host, caller.namespace)
@@ -131,8 +190,8 @@ async def _cluster_services(
     unresolved = any(complaints.resolving(log.lines) for log in gathering.logs if log.pod in own)
     if unresolved or await _denied(gathering, caller):
         wanted.append(DNS)
+    wanted += [found.service for found in gathering.refusals([caller]) if found.service is not None]
     if caller in gathering.roots:
-        wanted += [found.service for found in gathering.refusals() if found.service is not None]
         for _, scaler in gathering.of_kind("HorizontalPodAutoscaler"):
             group = hpa.unanswered_group(scaler)
             registered = await gathering.listing("APIService", optional=True) if group else []
@@ -199,7 +258,8 @@ async def _services(
     for name, service in local.items():
         ref = gathering.ref("Service", caller.namespace, name)
         mine = caller in gathering.connected(ref, Relation.SELECTS)
-        if name in spoken and not mine:  # by its name alone, without an address
+        by_name = name in spoken or short_name(caller.name, name) in spoken  # alone, without an address
+        if by_name and not mine:
             gathering.keep("Service", service)
             found.setdefault(ref)
             complained.setdefault(ref)
@@ -241,41 +301,26 @@ async def _down_beside(
         if ref in known or caller in gathering.connected(ref, Relation.SELECTS):
             continue
         selector = texts(item, "spec", "selector")
-        for kind in _WORKLOADS if selector else ():
-            for workload in await gathering.listing(kind, caller.namespace):
+        for kind in (*COMMON, "Rollout") if selector else ():
+            for workload in await gathering.listing(kind, caller.namespace, optional=kind not in COMMON):
                 its = template_labels(meta.ref_of(caller.cluster, kind, workload), workload)
-                if selectors.equals(selector, its) and _is_short(workload):
+                if selectors.picks_template(selector, its) and _is_short(workload):
                     gathering.keep("Service", item)
                     gathering.connect(caller, Relation.MAY_CALL, ref)
                     found.append(ref)
     return found
 
 
-async def _behind(gathering: Gathering, service: ResourceRef) -> list[ResourceRef]:
-    """The workloads whose template a Service selects."""
-    selector = texts(gathering.find(service) or {}, "spec", "selector")
-    if not selector:
-        return []
-    lists = await asyncio.gather(*(gathering.listing(kind, service.namespace) for kind in _WORKLOADS))
-    found = []
-    for kind, items in zip(_WORKLOADS, lists, strict=True):
-        for item in items:
-            ref = meta.ref_of(service.cluster, kind, item)
-            if selectors.equals(selector, template_labels(ref, item)):
-                gathering.keep(kind, item)
-                gathering.connect(service, Relation.SELECTS, ref)
-                found.append(ref)
-    if not found:
-        for kind, items in zip(_WORKLOADS, lists, strict=True):
-            for item in meant_for(service, selector, items):
-                gathering.keep(kind, item)
-                ref = meta.ref_of(service.cluster, kind, item)
-                gathering.connect(service, Relation.MEANT_FOR, ref)
-    return found
-
-
 def _is_short(workload: JSON) -> bool:
     return pods.ready_replicas(workload) < max(1, pods.wanted_replicas(workload))
+
+
+async def _hear(gathering: Gathering, workload: ResourceRef, service: ResourceRef) -> None:
+    """What one that looks well says, and whom it calls; the rest of it only where it complains."""
+    await asyncio.gather(read_pods(gathering, workload), read_configuration(gathering, workload))
+    await read_logs(gathering, workload, most=1)
+    if _is_at_fault(gathering, workload):
+        await _read_closely(gathering, workload, service)
 
 
 async def _read_closely(gathering: Gathering, workload: ResourceRef, service: ResourceRef) -> None:
@@ -296,9 +341,24 @@ async def _read_closely(gathering: Gathering, workload: ResourceRef, service: Re
         node = pods.node_name(pod)
         if node:
             gathering.connect(ref, Relation.RUNS_ON, gathering.ref("Node", "", node))
+    await _hear_ill_nodes(gathering, workload)
     if workload.namespace not in {root.namespace for root in gathering.roots}:
         for event in await gathering.listing("Event", workload.namespace):
             gathering.add_event(event)
+
+
+async def _hear_ill_nodes(gathering: Gathering, workload: ResourceRef) -> None:
+    """A log from a node with which a detector finds fault, and one from another to compare: one each."""
+    heard = {log.pod for log in gathering.logs}
+    own: dict[bool, list[tuple[ResourceRef, str]]] = {True: [], False: []}
+    for ref, pod in gathering.pods_of(workload):
+        node = gathering.find(gathering.ref("Node", "", pods.node_name(pod))) or {}
+        running = [each.name for each in pods.container_states(pod) if each.running_since is not None]
+        if running:
+            own[bool(problems(node))].append((ref, running[0]))
+    for there in own.values() if own[True] else ():
+        if there and not heard & {ref for ref, _ in there}:
+            await gathering.log(*there[0], previous=False)
 
 
 async def _endpoints(gathering: Gathering, called: set[ResourceRef]) -> None:

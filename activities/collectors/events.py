@@ -6,7 +6,8 @@ import asyncio
 
 from activities.collectors import collector
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import pods
+from cortexops.domain.job_runs import CREATED, DEADLINE
+from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.resource import ResourceRef
 
 _BY_NAME = 3
@@ -27,6 +28,27 @@ async def _namespace(gathering: Gathering, namespace: str) -> None:
         gathering.add_event(event)
     if namespace in gathering.events_cut:
         await about(gathering, _telling(gathering, namespace)[:_BY_NAME], namespace)
+        await _of_ended_jobs(gathering, namespace)
+
+
+async def _of_ended_jobs(gathering: Gathering, namespace: str) -> None:
+    """A Job whose deadline ended it has no pods any more: its events name them, and theirs tell why."""
+    own = [ref for root in gathering.roots for ref in (root, *gathering.scene_topology().descendants(root))]
+    jobs = [
+        ref
+        for ref in dict.fromkeys(own)
+        if ref.kind == "Job"
+        and ref.namespace == namespace
+        and meta.condition(gathering.find(ref) or {}, "Failed").reason == DEADLINE
+    ]
+    await about(gathering, jobs[:1], namespace)
+    gone = [
+        gathering.ref("Pod", namespace, match.group(1))
+        for event in gathering.events
+        if event.about in jobs[:1] and event.reason == "SuccessfulCreate"
+        if (match := CREATED.match(event.message))
+    ]
+    await about(gathering, [ref for ref in gone if gathering.find(ref) is None][:_BY_NAME], namespace)
 
 
 def _telling(gathering: Gathering, namespace: str) -> list[ResourceRef]:

@@ -31,7 +31,7 @@ async def _of(gathering: Gathering, root: ResourceRef) -> None:
     for service in services:
         selector = texts(service, "spec", "selector")
         ref = meta.ref_of(root.cluster, "Service", service)
-        if selectors.equals(selector, labels):
+        if selectors.picks_template(selector, labels):
             gathering.keep("Service", service)
             gathering.connect(ref, Relation.SELECTS, root)
             for pod, live in gathering.pods_of(root):

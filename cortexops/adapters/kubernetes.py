@@ -85,6 +85,12 @@ class KubernetesCluster:
 
         Others are tried all the same, in groups that every cluster has. Raises `InvalidInput` when none is left.
         """
+        if kind.brought:
+            offered = await self._discovery.offered()  # an add-on may be installed at any time: not kept here
+            found = tuple(version for version in kind.versions if version in offered)
+            if not found:
+                raise unserved(kind.kind)
+            return found
         if len(kind.versions) == 1:
             return kind.versions  # a server without it answers 404 for the path itself
         if kind.kind not in self._served:

@@ -11,10 +11,12 @@ from cortexops.domain.kubernetes.values import objects, text
 
 _SECONDS = 3.0  # what is asked next works without the answer, so nobody waits long for it
 _AGAIN = 30.0  # seconds until a server that did not say is asked once more
+_KEPT = 600.0  # seconds that an answer is good for: add-ons come and go
+_KEPT = 600.0  # seconds that an answer is good for: add-ons come and go
 
 
 class Discovery:
-    """Asked once and kept; a server that refuses, fails or hangs counts as one that does not say."""
+    """Asked once and kept for a while; a server that refuses, fails or hangs counts as one that does not say."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -30,9 +32,10 @@ class Discovery:
         """The group versions of the server. Empty when it will not say."""
         async with self._asking:
             now = asyncio.get_running_loop().time()
-            if self._known is None or (not self._known and now > self._until):
+            if self._known is None or now > self._until:
                 self._known = await self._ask()
-                self._until = asyncio.get_running_loop().time() + _AGAIN
+                kept = _KEPT if self._known else _AGAIN
+                self._until = asyncio.get_running_loop().time() + kept
         return self._known
 
     async def _ask(self) -> frozenset[str]:

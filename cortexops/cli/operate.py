@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -117,9 +117,13 @@ def migrate() -> None:
 
 
 def investigate(
+    target: Annotated[
+        str | None, typer.Argument(help="KIND/NAME of an object to ask about, where there is no alert")
+    ] = None,
     alert: Annotated[
-        str, typer.Option(help="file with a payload, an array of them, or one a line; - for stdin")
-    ],
+        str | None, typer.Option(help="file with a payload, an array of them, or one a line; - for stdin")
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="of the object")] = "default",
     source: Annotated[str, typer.Option(help="auto, alertmanager, kubernetes, signals …")] = "auto",
     kubeconfig: Annotated[Path | None, typer.Option(help="kubeconfig; the usual places when absent")] = None,
     context: Annotated[str | None, typer.Option(help="context in it")] = None,
@@ -133,61 +137,34 @@ def investigate(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Find the cause once, without servers: reads the cluster, changes nothing."""
-    import sys
-    from datetime import UTC, datetime
-
-    from activities.actions import propose
-    from activities.oneshot import investigate_payload
-    from activities.reasoned import Assistant
-    from activities.reasoning import Reasoner
-    from activities.runbooks.building import build_runbooks
-    from cortexops.adapters.kubernetes import KubernetesCluster
-    from cortexops.adapters.model import build_model
-    from cortexops.domain.reasoning import ModelLimits
+    from cortexops.cli.investigate import look, signal_about, signals_of
+    from cortexops.domain.errors import InvalidInput
     from cortexops.domain.report import render_text
     from cortexops.telemetry import configure_logging
-    from ingest.decode import decode_file
 
     configure_logging("error", "console")
+    if (alert is None) == (target is None):
+        fail("name either an object (deployment/orders -n shop) or a file (--alert alert.json)", 2)
     try:
-        text = sys.stdin.read() if alert == "-" else Path(alert).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"--alert {alert}: {error}", 2)
-
-    async def work() -> dict[str, Any]:
-        now = datetime.now(UTC)
-        configured = settings().runbooks
-        asked = settings().model
-        model = None if no_llm else build_model(asked)
-        parsed = decode_file(text, source, cluster, now)
-        for rejection in parsed.rejected:
-            typer.echo(f"item {rejection.index}: {rejection.field}: {rejection.message}", err=True)
-        for ignored in parsed.ignored:
-            typer.echo(f"item {ignored.index}: ignored: {ignored.detail}", err=True)
-        if not parsed.signals:
-            fail("there is no signal in it that could be investigated", 2)
-        client = await KubernetesCluster.connect(
-            cluster, kubeconfig=str(kubeconfig) if kubeconfig else None, context=context
+        asked = (
+            [signal_about(target, namespace, cluster)]
+            if target is not None
+            else signals_of(str(alert), source, cluster)
         )
-        try:
-            return await investigate_payload(
-                client,
-                parsed.signals,
-                now,
-                propose,
-                prometheus=prometheus,
-                loki=loki,
-                runbooks=build_runbooks(configured.model_copy(update={"path": runbooks} if runbooks else {})),
-                assistant=Assistant(Reasoner(model, asked), asked.limits() or ModelLimits())
-                if model
-                else None,
-            )
-        finally:
-            await client.close()
-            if model is not None:
-                await model.close()
-
-    report = run(work())
+    except InvalidInput as error:
+        fail(str(error), 2)
+    report = run(
+        look(
+            asked,
+            cluster,
+            kubeconfig=kubeconfig,
+            context=context,
+            prometheus=prometheus,
+            loki=loki,
+            runbooks=runbooks,
+            with_model=not no_llm,
+        )
+    )
     emit(output, report, lambda: typer.echo(render_text(report)))
 
 
@@ -225,13 +202,18 @@ def terminate(
     """Stop the automation of one incident, and say whether it left something half done."""
     from cortexops.cli.terminate import stop_incident
 
-    left = run(stop_incident(incident_id, reason))
-    data = {"incident": incident_id, "half_done": [row.model_dump(mode="json") for row in left]}
+    stopped = run(stop_incident(incident_id, reason))
+    left = stopped.left
+    data = {
+        "incident": incident_id,
+        "half_done": [row.model_dump(mode="json") for row in left],
+        "found": stopped.found,
+    }
 
     def text() -> None:
         typer.echo(f"{incident_id} is terminated")
         for row in left:
-            typer.echo(f"half done, look at it: {row.action}: {row.state}")
+            typer.echo(f"half done, look at it: {stopped.told(row)}")
 
     emit(output, data, text)
     if left:

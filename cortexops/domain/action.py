@@ -106,6 +106,9 @@ class Infeasible(StrEnum):
     NO_HEALTHY_REVISION = "no_healthy_revision"
     NOT_EXPANDABLE = "not_expandable"
     NO_REPOSITORY = "no_repository"
+    CAUSE_UNCONFIRMED = "cause_unconfirmed"
+    NOT_THE_CAUSE = "does_not_touch_the_cause"
+    SET_BY_ANOTHER = "set_by_another"
 
 
 class BlastRadius(Frozen):

@@ -84,7 +84,16 @@ class Category(StrEnum):
     PDB_BLOCKS_EVICTION = "pdb_blocks_eviction"
     STATEFULSET_STUCK = "statefulset_stuck"
     ROLLOUT_PAUSED = "rollout_paused"
+    ROLLOUT_SLOW = "rollout_slow"
+    FINALIZER_WAITS = "finalizer_waits"
     DISK_EXHAUSTED = "disk_exhausted"
+    CHAOS_EXPERIMENT = "chaos_experiment"
+    MESH_ROUTE = "mesh_route"
+    MESH_POLICY = "mesh_policy"
+    AUTOSCALER_PAUSED = "autoscaler_paused"
+    SECRET_NOT_SYNCED = "secret_not_synced"
+    DELIVERY_FAILED = "delivery_failed"
+    LOCK_HELD = "lock_held"
     UNKNOWN = "unknown"
 
 
@@ -181,7 +190,7 @@ def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _pla
 
     A hypothesis whose category another one `explains` cannot lead, unless its confidence is above the
     explaining one's by more than 0.3: then the explanation is weaker than the thing itself. That a callee is
-    down explains what its callers suffer, never what is wrong with the callee.
+    down explains what its callers suffer, never what is wrong with the callee or with those that it calls.
 
     There is one cause: no two objects can each be it more likely than not, so that whatever does not lead
     and names another object than the lead is cut to 0.49. What is explained away is halved besides.
@@ -193,7 +202,7 @@ def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _pla
         return any(
             symptom.category in cause.explains
             and symptom.category is not cause.category
-            and not (cause.category is Category.DEPENDENCY_DOWN and cause.resource == symptom.resource)
+            and not (cause.category is Category.DEPENDENCY_DOWN and _lies_behind(symptom, cause))
             and cause.confidence + 0.3 >= symptom.confidence
             for cause in causes
         )
@@ -205,6 +214,11 @@ def rank(hypotheses: list[Hypothesis], lean: Callable[[Hypothesis], Lean] = _pla
         ),
     )  # fmt: skip
     return [h if place == 0 else _behind(h, ordered[0], folded(h)) for place, h in enumerate(ordered)]
+
+
+def _lies_behind(symptom: Hypothesis, callee: Hypothesis) -> bool:
+    """Whether it is about the callee itself, or about somebody further from the alert."""
+    return symptom.resource == callee.resource or symptom.support.distance > callee.support.distance
 
 
 def _shifted(hypothesis: Hypothesis, shift: float) -> float:

@@ -6,6 +6,7 @@ that the tools document, and the names of their field managers.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from cortexops.domain.kubernetes.values import mapping, objects, text
@@ -61,6 +62,27 @@ def reconciler_of(live: JSON) -> Ownership | None:
     """The tool that would put back what we change, if there is one."""
     found = owner_of(live)
     return found if found is not None and found.reconciles else None
+
+
+_WRITERS = re.compile(
+    r"(?i)(-controller|-operator|^external-secrets.*|^vault.*|^sealed-?secrets.*|^reflector|^kubed)$"
+)
+
+
+def writes_again(manager: str) -> bool:
+    """Whether a field manager of this name belongs to a controller, which writes its own values again and again.
+    The name alone says who wrote last; a pipeline or a person writes when somebody makes them."""
+    return bool(_WRITERS.search(manager))
+
+
+def maker_of(live: JSON) -> str:
+    """The object of an add-on's kind (an operator's own) that made this one, such as `Kafka events`: its
+    controller puts back what is changed here. Nothing for what Kubernetes' own controllers make."""
+    for owner in objects(live, "metadata", "ownerReferences"):
+        group = text(owner, "apiVersion").rpartition("/")[0]
+        if owner.get("controller") is True and "." in group and not group.endswith(".k8s.io"):
+            return f"{text(owner, 'kind')} {text(owner, 'name')}"
+    return ""
 
 
 def _by_mark(live: JSON) -> Ownership | None:

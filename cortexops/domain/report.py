@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from cortexops.domain import past_words
 from cortexops.domain.action import Candidate
+from cortexops.domain.around import Around
 from cortexops.domain.correlation import title_of
-from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Verdict
+from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis
 from cortexops.domain.evidence import Evidence, GapReason
 from cortexops.domain.ids import incident_key
-from cortexops.domain.manual import by_hand
 from cortexops.domain.reasoning_words import model_lines
 from cortexops.domain.reasoning_words import report_of as model_report
+from cortexops.domain.report_actions import escalation, recommended
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.runbook_run import RunbookRun
 from cortexops.domain.runbook_words import headline, report_of
@@ -38,12 +39,13 @@ _SLACK_BLOCKS = 45  # of 50
 
 
 class Result(NamedTuple):
-    """One investigation: whom it was about, what it found, what could be done."""
+    """One investigation: whom it was about, what it found, what could be done, what was seen of the cause."""
 
     subject: ResourceRef
     signals: tuple[Signal, ...]
     diagnosis: Diagnosis
     candidates: tuple[Candidate, ...] = ()
+    around: Around | None = None
 
 
 def group(results: Sequence[Result]) -> list[list[Result]]:
@@ -108,7 +110,7 @@ def _incident(members: list[Result]) -> dict[str, Any]:
     cause = diagnosis.cause
     affected = dict.fromkeys(ref for result in members for ref in result.diagnosis.affected)
     examined = dict.fromkeys(ref for result in members for ref in result.diagnosis.examined)
-    escalate, reason = _escalation(first)
+    escalate, reason = escalation(diagnosis, first.candidates)
     about = cause.resource if cause is not None and len(members) > 1 else first.subject
     return {
         "key": incident_key(about),
@@ -128,7 +130,7 @@ def _incident(members: list[Result]) -> dict[str, Any]:
         "affected": [_ref(ref) for ref in affected],
         "examined": [_ref(ref) for ref in examined],
         "signals": list(dict.fromkeys(signal.id or signal.name for signal in signals)),
-        "recommended_actions": _actions(first),
+        "recommended_actions": recommended(diagnosis, first.candidates, first.subject, first.around),
         "escalate": escalate,
         "escalation_reason": reason,
         **report_caveat_field(each for result in members for each in result.diagnosis.attempts),
@@ -240,55 +242,6 @@ def verify_first(incident: dict[str, Any]) -> list[str]:
     return [command for command in dict.fromkeys(cited) if command][:3]
 
 
-def _actions(result: Result) -> list[dict[str, Any]]:
-    found = [
-        {
-            "type": candidate.action.type,
-            "target": _ref(candidate.action.target),
-            "params": dict(candidate.action.params),
-            "risk": candidate.risk.value,
-            "feasible": candidate.feasible,
-            "commands": list(candidate.commands),
-            "caveats": list(candidate.caveats) if candidate.feasible else [candidate.why],
-        }
-        for candidate in result.candidates
-    ]
-    if any(candidate.feasible for candidate in result.candidates):
-        return found
-    return [
-        {
-            "type": step.type,
-            "target": _ref(step.target),
-            "params": dict(step.params),
-            "risk": step.risk.value,
-            "feasible": False,
-            "commands": list(step.commands),
-            "caveats": ["To be done by a person.", *step.caveats],
-        }
-        for step in by_hand(result.diagnosis, result.subject)
-    ] + found
-
-
-def _escalation(result: Result) -> tuple[bool, str | None]:
-    """Whether a person is needed, and why."""
-    diagnosis = result.diagnosis
-    if diagnosis.verdict is Verdict.HEALTHY:
-        return False, None
-    missing = [gap for gap in diagnosis.gaps if gap.reason is not GapReason.NO_DATA]
-    unseen = f"; not seen: {', '.join(gap.what for gap in missing[:4])}" if missing else ""
-    if diagnosis.verdict is Verdict.UNKNOWN:
-        absent = [gap for gap in diagnosis.gaps if gap.reason is GapReason.NO_DATA]
-        why = f": {absent[0].what}: {absent[0].detail}" if absent and not diagnosis.examined else ""
-        return True, f"the cause could not be determined{why}{unseen}"
-    if diagnosis.verdict is Verdict.EXTERNAL:
-        return True, f"the origin is outside the cluster{unseen}"
-    if not any(candidate.feasible for candidate in result.candidates):
-        return True, f"no action of this product mends this cause{unseen}"
-    if diagnosis.verdict is Verdict.HYPOTHESIS:
-        return True, f"the cause is a hypothesis only{unseen}"
-    return False, None
-
-
 def render_text(report: dict[str, Any]) -> str:
     """The report for a terminal."""
     lines: list[str] = []
@@ -308,7 +261,7 @@ def render_text(report: dict[str, Any]) -> str:
         if (run := _runbook_text(incident)) is not None:
             lines += ["", f"  {run[0]}", *(f"    {line}" for line in run[1])]
         for action in incident["recommended_actions"]:
-            mark = "" if action["feasible"] else " (not by this product)"
+            mark = f", {action['effect']} it" if action["feasible"] else " (not by this product)"
             lines += ["", f"  {action['type']} {_name(action['target'])}, risk {action['risk']}{mark}"]
             lines += [f"    {command}" for command in action["commands"]]
             lines += [f"    ! {caveat}" for caveat in action["caveats"]]
@@ -371,7 +324,8 @@ def render_markdown(report: dict[str, Any]) -> str:
         for action in incident["recommended_actions"]:
             lines += [
                 "",
-                f"**{action['type']}** {_plain(_name(action['target']))} (risk {action['risk']})",
+                f"**{action['type']}** {_plain(_name(action['target']))} (risk {action['risk']}"
+                f"{', ' + action['effect'] + ' it' if action['feasible'] else ''})",
                 "",
             ]
             lines += ["```sh", *(_unfenced(command) for command in action["commands"]), "```"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +12,16 @@ from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
+
+_SERVES = frozenset(
+    {"Service", "Ingress", "HTTPRoute", "Gateway", "Deployment", "StatefulSet", "DaemonSet", "Rollout"}
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_-]")
+_BAD_ANSWERS = re.compile(
+    r"(?i)\b(?:errors?|fail(?:ing|ures?|s)?|5xx|http ?5\d\d|50[0-4]s?|burn(?:s|ing)?|slo|down|outage|unavailable)\b"
+)
+_OF_THE_PLATFORM = re.compile(r"(?i)(kube|node|prometheus|alertmanager|etcd|core ?dns|target|cert|watchdog)")
+"""Rules of the platform have names of their own for what is wrong; what they call failed is no answer."""
 
 
 class Subject(NamedTuple):
@@ -73,7 +84,15 @@ def seen_until(scene: Scene) -> datetime:
 
 
 def signal_types(scene: Scene) -> set[SignalType]:
-    return {signal.type for signal in scene.signals}
+    """What the alerts are about. One that has no type of its own, is about something that serves, and speaks of
+    failures (`CheckoutFailing`, `SiteDown`, "error budget burn") is about bad answers."""
+    found = {signal.type for signal in scene.signals}
+    for signal in scene.signals:
+        if signal.type is SignalType.OTHER and signal.resource.kind in _SERVES:
+            told = f"{_CAMEL.sub(' ', signal.name)} {signal.summary}"
+            if _BAD_ANSWERS.search(told) and not _OF_THE_PLATFORM.match(signal.name):
+                found.add(SignalType.ERROR_RATE)
+    return found
 
 
 def top_owner(scene: Scene, ref: ResourceRef) -> ResourceRef:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Protocol
 
-from cortexops.domain.findings import Subject
-from cortexops.domain.kubernetes import hosts, pods
+from cortexops.domain.findings import NEARLY_CALLED, Subject, log_lines, service_ready
+from cortexops.domain.kubernetes import complaints, hosts, pods
 from cortexops.domain.kubernetes.mentions import NAMES_ADDRESS
 from cortexops.domain.kubernetes.values import number, objects, texts
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.seen import backing
 from cortexops.domain.topology import Relation
 
 
@@ -63,3 +66,42 @@ def leads_to_services(scene: Scene, subject: Subject, complaint: Said, *, change
                 return False
             met = True
     return met
+
+
+def names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -> bool:
+    """Whether the value names a Service that exists and has no ready pods: then the value is right."""
+    for host in hosts.hosts_in_value(key, texts(obj, "data").get(key, "")):
+        address = hosts.service_address(host, subject.ref.namespace)
+        if address is not None:
+            service = scene.ref("Service", *address)
+            if scene.get(service) is not None and service_ready(scene, service) == 0:
+                return True
+    return False
+
+
+def misspells_service(scene: Scene, subject: Subject, obj: JSON, key: str, lines: Sequence[str]) -> bool:
+    """Whether the value, which the lines name, is a Service that does not exist where one of nearly that name
+    does."""
+    for host in hosts.hosts_in_value(key, texts(obj, "data").get(key, "")):
+        address = hosts.service_address(host, subject.ref.namespace)
+        if address is None or not any(host in line.lower() for line in lines):
+            continue
+        there = [ref.name for ref, _ in scene.of_kind("Service") if ref.namespace == address[0]]
+        if address[1] not in there and get_close_matches(address[1], there, n=1, cutoff=NEARLY_CALLED):
+            return True
+    return False
+
+
+def refused_by_store(
+    scene: Scene, subject: Subject, users: Collection[str]
+) -> tuple[ResourceRef, str, bool, str] | None:
+    """(pod, container, previous, line) of a store that the subject calls, which says that it refuses the
+    credentials of one of the users."""
+    for service in scene.topology.out(subject.ref, Relation.CALLS):
+        for ref in backing(scene, service):
+            store = Subject(ref, scene.get(ref) or {}, tuple(scene.pods_of(ref)))
+            for pod, container, previous, lines in log_lines(scene, store):
+                for line in reversed(complaints.of_sign_ins(lines)):
+                    if complaints.signed_in_as(line) in users:
+                        return pod, container, previous, line
+    return None

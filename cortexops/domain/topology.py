@@ -29,6 +29,8 @@ class Relation(StrEnum):
     ACTS_AS = "acts_as"  # workload → ServiceAccount
     PULLS_WITH = "pulls_with"  # workload → Secret
     SERVES_WITH = "serves_with"  # Ingress → Secret of its certificate
+    ACTS_ON = "acts_on"  # chaos experiment, object of a mesh or of an operator → what it changes
+    OTHER_END = "other_end"  # NetworkChaos → workload, if it acts only on what passes between two
 
 
 class Edge(Frozen):

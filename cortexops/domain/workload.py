@@ -11,13 +11,15 @@ from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.errors import Rejected
 from cortexops.domain.kubernetes import commands
 from cortexops.domain.kubernetes.values import dig, mapping, text
-from cortexops.domain.ownership import caveats_of
+from cortexops.domain.ownership import caveats_of, maker_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.snapshot import shown
 from cortexops.domain.topology import Relation
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+_MADE = (*WORKLOADS, "ConfigMap", "Secret", "CronJob", "HorizontalPodAutoscaler", "PersistentVolumeClaim")
+"""Kinds that operators make and keep as they want them. Pods of theirs are made anew when they go."""
 REVISION = "deployment.kubernetes.io/revision"
 TEMPLATE_HASH = "pod-template-hash"
 
@@ -71,6 +73,9 @@ def patch_of(live: JSON, target: ResourceRef, edits: list[FieldEdit], expect: li
     mark = gitops_owner(live)
     if mark:
         raise Rejected(f"{target} is managed from Git ({mark}): change it there")
+    maker = maker_of(live) if target.kind in _MADE else ""
+    if maker:
+        raise Rejected(f"{target} is made by {maker}, whose controller would put it back: change that")
     if all(holds(live, field.path, field.after_present, field.after) for field in edits):
         raise Rejected(f"{target} is like that already: nothing would change")
     metadata = live["metadata"]
@@ -128,6 +133,10 @@ def common_refusal(spec: ActionSpec, action: Action, live: JSON | None) -> Candi
             Infeasible.OWNED_BY_GITOPS,
             f"{action.target} is managed from Git ({mark}): change it there",
         )
+    maker = maker_of(live) if action.target.kind in _MADE else ""
+    if maker:
+        why = f"{action.target} is made by {maker}, whose controller would put it back: change that"
+        return refused(spec, action, Infeasible.SET_BY_ANOTHER, why)
     return None
 
 
@@ -143,17 +152,19 @@ def offered(
     before: object = None,
     after: object = None,
     live: JSON | None = None,
+    contains: bool = False,
 ) -> Candidate:
     """A feasible candidate; `before` and `after` are parts of the object, to show what is planned.
 
-    Secrets in them are masked. Of `live`, what Helm wrote is said with the caveats.
+    Secrets in them are masked. Of `live`, what Helm wrote is said with the caveats. `contains`: against this
+    cause it stops the damage at most, whatever it does against others.
     Whatever touches a stateful workload is a high risk (seed 002 names database restarts).
     """
     return Candidate(
         action=action,
         risk=Risk.HIGH if radius.stateful else spec.risk,
         reversible=spec.reversible,
-        contains_only=spec.contains_only,
+        contains_only=spec.contains_only or contains,
         feasible=True,
         why=why,
         expected_effect=effect,

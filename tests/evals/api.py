@@ -52,8 +52,36 @@ _SERVED: tuple[tuple[str, str, str, bool], ...] = (
     ("metrics.k8s.io/v1beta1", "PodMetrics", "pods", True),
     ("cert-manager.io/v1", "Certificate", "certificates", True),
     ("argoproj.io/v1alpha1", "Rollout", "rollouts", True),
+    ("argoproj.io/v1alpha1", "Application", "applications", True),
+    *(
+        ("chaos-mesh.org/v1alpha1", kind, kind.lower(), True)
+        for kind in ("PodChaos", "NetworkChaos", "StressChaos", "HTTPChaos", "IOChaos", "DNSChaos", "TimeChaos")
+    ),
+    ("chaos-mesh.org/v1alpha1", "Schedule", "schedules", True),
+    ("litmuschaos.io/v1alpha1", "ChaosEngine", "chaosengines", True),
+    ("networking.istio.io/v1", "VirtualService", "virtualservices", True),
+    ("networking.istio.io/v1", "DestinationRule", "destinationrules", True),
+    ("networking.istio.io/v1", "Gateway", "gateways", True),
+    ("networking.istio.io/v1", "Sidecar", "sidecars", True),
+    ("security.istio.io/v1", "PeerAuthentication", "peerauthentications", True),
+    ("security.istio.io/v1", "AuthorizationPolicy", "authorizationpolicies", True),
+    ("keda.sh/v1alpha1", "ScaledObject", "scaledobjects", True),
+    ("autoscaling.k8s.io/v1", "VerticalPodAutoscaler", "verticalpodautoscalers", True),
+    ("external-secrets.io/v1beta1", "ExternalSecret", "externalsecrets", True),
+    ("external-secrets.io/v1beta1", "SecretStore", "secretstores", True),
+    ("external-secrets.io/v1beta1", "ClusterSecretStore", "clustersecretstores", False),
+    ("bitnami.com/v1alpha1", "SealedSecret", "sealedsecrets", True),
+    ("cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies", True),
+    ("crd.projectcalico.org/v1", "NetworkPolicy", "networkpolicies", True),
+    ("crd.projectcalico.org/v1", "GlobalNetworkPolicy", "globalnetworkpolicies", False),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", "helmreleases", True),
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "kustomizations", True),
 )  # fmt: skip
-_OPTIONAL = ("gateway.networking.k8s.io/", "cert-manager.io/", "argoproj.io/")
+_OPTIONAL = (
+    "gateway.networking.k8s.io", "cert-manager.io", "argoproj.io", "chaos-mesh.org", "litmuschaos.io",
+    "networking.istio.io", "security.istio.io", "keda.sh", "autoscaling.k8s.io", "external-secrets.io",
+    "bitnami.com", "cilium.io", "crd.projectcalico.org", "helm.toolkit.fluxcd.io", "kustomize.toolkit.fluxcd.io",
+)  # fmt: skip
 """Groups that only some clusters have: served where an object of them is there."""
 _TERM = re.compile(
     r"\s*(?:(!?)([\w./-]+)|([\w./-]+)\s*(==|=|!=)\s*([\w./-]*)|([\w./-]+)\s+(in|notin)\s+\(([^)]*)\))\s*$"
@@ -69,6 +97,15 @@ def _status(code: int, reason: str, message: str, name: str = "", kind: str = ""
         body["details"] = {"name": name, "kind": kind}
     headers = {"Retry-After": "1"} if code == 429 else {}
     return web.json_response(body, status=code, headers=headers)
+
+
+def _group(version: str) -> str:
+    return version.rpartition("/")[0]
+
+
+def _sort(version: str, kind: str) -> str:
+    """The kind, with its group where only some clusters have that: their names may be those of others."""
+    return f"{kind}.{_group(version)}" if _group(version) in _OPTIONAL else kind
 
 
 def _split(selector: str) -> list[str]:
@@ -132,8 +169,10 @@ class Api:
         self._failing, self._hanging = dict(failing or {}), set(hanging)
         self._page, self._latency = page, latency
         self._by_kind: dict[str, list[JSON]] = {}
+        self._brought: set[str] = set()
         for obj in objects:
-            self._by_kind.setdefault(str(obj["kind"]), []).append(obj)
+            self._by_kind.setdefault(_sort(str(obj["apiVersion"]), str(obj["kind"])), []).append(obj)
+            self._brought.add(_group(str(obj["apiVersion"])))
         for kept in self._by_kind.values():
             kept.sort(key=lambda o: (o["metadata"].get("namespace", ""), o["metadata"]["name"]))
         self._runner: web.AppRunner | None = None
@@ -169,7 +208,7 @@ class Api:
             kind
             for kind in _SERVED
             if kind[0] not in self._without
-            and (not kind[0].startswith(_OPTIONAL) or kind[1] in self._by_kind)
+            and (_group(kind[0]) not in _OPTIONAL or _group(kind[0]) in self._brought)
         ]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -237,7 +276,7 @@ class Api:
         labels, fields = request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
         found = [
             obj
-            for obj in self._by_kind.get(kind, [])
+            for obj in self._by_kind.get(_sort(version, kind), [])
             if (not namespace or obj["metadata"].get("namespace", "") == namespace)
             and _selected(labels, obj["metadata"].get("labels") or {})
             and _fits(fields, obj)
@@ -261,7 +300,7 @@ class Api:
         self, request: web.Request, version: str, kind: str, plural: str, namespace: str, rest: list[str]
     ) -> web.Response:
         name = rest[1]
-        for obj in self._by_kind.get(kind, []):
+        for obj in self._by_kind.get(_sort(version, kind), []):
             if obj["metadata"]["name"] == name and obj["metadata"].get("namespace", "") == namespace:
                 if rest[2:] == ["log"]:
                     return self._log(request, obj)

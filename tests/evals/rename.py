@@ -24,6 +24,7 @@ _KEPT = frozenset(
         "kube-proxy",
         "node-local-dns",
         "efs-csi-node",
+        "otel-collector",
         "ebs-csi-controller",
         "kube-controller-manager",
         "kube-controller-manager-cp-1",
@@ -47,13 +48,15 @@ def _words(incident: Incident) -> set[str]:
         found.add(metadata.get("namespace", ""))
         for suffix in ("pod-template-hash", "controller-revision-hash"):
             found.add(metadata.get("labels", {}).get(suffix, "").rpartition("-")[2])
-        template = obj.get("spec", {}).get("template", {}).get("spec", obj.get("spec", {}))
+        spec: dict[str, Any] = obj.get("spec") or {}
+        template = (spec.get("template") or {}).get("spec", spec)
         for part in ("containers", "initContainers"):
             for container in template.get(part) or []:
                 found.add(container["name"])
                 image, _, tag = container["image"].rpartition(":")
                 found |= {image.split("/")[0], tag}
-    return {word for word in found if len(word) > 1 and word not in _KEPT}
+    kept = {*_KEPT, *incident.truth.get("kept", ())}  # where the name is the evidence
+    return {word for word in found if len(word) > 1 and word not in kept}
 
 
 def _truth(truth: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from tests.evals.expand import Incident
 from tests.evals.run import FOLDERS, investigate, judge, load
 
 INJECTED = [folder.name for folder in FOLDERS if folder.name.startswith("injected-")]
-OTHERS = [folder.name for folder in FOLDERS if not folder.name.startswith("injected-")]
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
@@ -89,16 +88,6 @@ async def test_injected_text_is_reported_and_changes_nothing(name: str) -> None:
     without = await investigate(clean(incident))
     assert "caveats" not in without["incidents"][0]
     assert concluded(report, incident) == concluded(without, incident)
-
-
-async def test_nobody_is_accused_of_steering_in_ordinary_incidents() -> None:
-    accused = {}
-    for name in OTHERS:
-        report = await investigate(load(name))
-        caveats = [caveat for each in report["incidents"] for caveat in each.get("caveats", ())]
-        if caveats:
-            accused[name] = caveats
-    assert accused == {}
 
 
 def _attempts() -> float:

@@ -281,7 +281,7 @@ def test_what_git_owns_is_changed_by_no_action(mark: JSON) -> None:
     made = scene(target, live, *sets)
     for type_, category in (
         ("adjust_resources", Category.OOM_LIMIT_TOO_LOW),
-        ("restart_workload", Category.CRASH),
+        ("restart_workload", Category.MEMORY_LEAK),
         ("rollback_rollout", Category.BAD_ROLLOUT),
         ("scale_workload", Category.SCALED_TO_ZERO),
     ):
@@ -294,7 +294,7 @@ def test_what_git_owns_is_changed_by_no_action(mark: JSON) -> None:
 def test_whatever_touches_a_stateful_workload_is_a_high_risk() -> None:
     live = deployment("db") | {"kind": "StatefulSet"}
     target = ref("StatefulSet", "db")
-    found = offers("restart_workload", scene(target, live), Category.CRASH, target)
+    found = offers("restart_workload", scene(target, live), Category.MEMORY_LEAK, target)
     assert (found.risk, found.blast_radius.stateful) == (Risk.HIGH, True)
     assert ACTIONS["restart_workload"].spec.risk is Risk.LOW
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from shlex import quote
 
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.resource import KINDS, ResourceRef
 
 
 def _base(ref: ResourceRef) -> str:
     return f"kubectl -n {quote(ref.namespace)}" if ref.namespace else "kubectl"
 
 
+def word(ref: ResourceRef) -> str:
+    """What kubectl calls the kind; with its group where an add-on brings it, as others may be called alike."""
+    kind = KINDS.get(ref.kind)
+    return f"{kind.plural}.{kind.group}" if kind is not None and kind.brought else ref.kind.lower()
+
+
 def show(ref: ResourceRef) -> str:
     """The object with its status."""
-    return f"{_base(ref)} get {quote(ref.kind.lower())} {quote(ref.name)} -o yaml"
+    return f"{_base(ref)} get {quote(word(ref))} {quote(ref.name)} -o yaml"
 
 
 def describe(ref: ResourceRef) -> str:
-    return f"{_base(ref)} describe {quote(ref.kind.lower())} {quote(ref.name)}"
+    return f"{_base(ref)} describe {quote(word(ref))} {quote(ref.name)}"
 
 
 def history(ref: ResourceRef) -> str:
@@ -26,8 +32,10 @@ def history(ref: ResourceRef) -> str:
 
 
 def events(ref: ResourceRef) -> str:
+    """What was reported about it; of what is in no namespace, events are kept in `default`."""
     selector = quote(f"involvedObject.kind={ref.kind},involvedObject.name={ref.name}")
-    return f"{_base(ref)} get events --field-selector {selector}"
+    space = quote(ref.namespace or "default")
+    return f"kubectl -n {space} get events --field-selector {selector}"
 
 
 def logs(pod: ResourceRef, container: str, *, previous: bool, lines: int = 100) -> str:

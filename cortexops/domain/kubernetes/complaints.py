@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
-_WORDS = re.compile(
+from cortexops.domain.kubernetes.remembered import LINES, Remembered
+
+_NO_CODE = r"(?<![\[,.:\d-])"
+"""What stands before a number that is no status: a process id, milliseconds, the line of a source file."""
+_CODED = r"(?:(?:status|code|http|response)[\"' :=\[]{1,3}|error[\"']?[=:][\"']?)"
+_WORDS = Remembered(
     r"(?i)\b(error|err|fatal|panic|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot"
     r"|could not|couldn't|unable|missing|required|refused|denied|unknown|unexpected|not found|no such"
     r"|upstream_reset\w*|connection_failure|no_healthy_upstream|connect_timeout"  # flags of Envoy
@@ -17,9 +23,9 @@ _LEVEL = re.compile(
     r"(?i)\b(debug|info|trace|notice|warn(?:ing)?|err(?:or)?|fatal|panic|crit(?:ical)?|severe)\b"
 )
 _MILD = frozenset({"debug", "info", "trace", "notice"})
-_ALWAYS = re.compile(r"(?i)\b(panic:|traceback|exception in thread|unhandled|uncaught)")
-_UNREACHABLE = re.compile(
-    r"(?i)(connection refused|econnrefused|no such host|name or service not known|enotfound|eai_again"
+_ALWAYS = Remembered(r"(?i)\b(panic:|traceback|exception in thread|unhandled|uncaught)")
+_UNREACHABLE = Remembered(
+    r"(?i)(connection (?:to \S+ )?refused|econnrefused|no such host|name or service not known|enotfound|eai_again"
     r"|temporary failure in name resolution|could not resolve(?! (?:placeholder|view|type|symbol|depend))"
     r"|unknown ?host|host not found|nxdomain"
     r"|no route to host|ehostunreach|network is unreachable|connection reset|econnreset|i/o timeout"
@@ -29,35 +35,42 @@ _UNREACHABLE = re.compile(
     r"|zero addresses|broker transport failure"
     r"|connection (?:failed|closed|lost)|server closed the connection"
     r"|could not be established|not present in metadata|no resolvable bootstrap"
-    r"|\b50[234]\b|service unavailable|bad gateway|gateway time-?out|unavailable|upstream)"
+    rf"|{_NO_CODE}\b50[234]\b|{_CODED}50[234]\b"
+    r"|service unavailable|bad gateway|gateway time-?out|unavailable|upstream)"
 )
-_CREDENTIALS = re.compile(
+_CREDENTIALS = Remembered(
     r"(?i)(authentication failed|auth(?:entication)? (?:error|failure)|access denied|permission denied for"
     r"|wrongpass|noauth|invalid username-password|invalid (?:credentials?|password|token|api key"
-    r"|signature|username)|unauthori[sz]ed|\b401\b|\b403\b"
+    r"|signature|username)|unauthori[sz]ed"
+    rf"|{_NO_CODE}\b40[13]\b(?! ?(?:ms|us|bytes|rows)\b)|{_CODED}40[13]\b"
     r"|wrong password|bad credentials|login failed|certificate (?:has expired|signed by unknown|verify failed"
     r"|is not valid)|x509:|pkcs|private key)"
 )
-_RESOLVING = re.compile(
+_RESOLVING = Remembered(
     r"(?i)(lookup \S+ on \S+:53: .*(?:timeout|refused|misbehaving)|read udp \S+->\S+:53: .*timeout"
     r"|temporary failure in name resolution"
     r"|eai_again|could not resolve host|name resolution (?:timed? ?out|failed)|dns (?:timeout|lookup timed out))"
 )
 _SETTING = re.compile(r"\b(?=\w*[a-z]\w*[A-Z_]|\w+-\w)[A-Za-z][\w-]{6,60}\b")
-_NO_SUCH_NAME = re.compile(
+_NO_SUCH_NAME = Remembered(
     r"(?i)(\bno such host\b|\bnxdomain\b|\benotfound\b|name or service not known|\bunknown ?host)"
 )
-_BAD_ANSWER = re.compile(
-    r"(?i)((?:status|code|returned|responded|answered|response)[^\n]{0,30}\b5\d\d\b|internal server error)"
+_BAD_ANSWER = Remembered(
+    r"(?i)((?:status|code|returned|responded|answered|response|got|received)[^\n]{0,30}\b5\d\d\b|internal server error"
+    r"|\b5\d\d (?:server error|returned|response)\b)"
 )
-_OF_A_PEER = re.compile(
+_OF_A_PEER = Remembered(
     r"(?i)(\brpc error: code = |\bstatuscode\.[a-z_]+ details|\breturned an? (?:exception|error)\b"
+    r"|\berror: \d{1,2} (?-i:[A-Z_]{5,20}): |\bstatusruntimeexception: (?-i:[A-Z_]{5,20})\b"  # gRPC for Node, Java
+    r"|\b_?inactiverpcerror\b|\bhttp(?:server|client)errorexception\b|\bwebclientresponseexception\b"
+    r"|\bfeignexception\b|\brequest failed with status code [45]\d\d\b"
+    r"|\b[45]\d\d (?:server|client) error: .{0,60} for url\b"
     r"|\bfailed to (?:connect|receive|retrieve|fetch|read|get)\b.{0,80}\b(?:to|from)\b)"
 )
-_SLOW = re.compile(
+_SLOW = Remembered(
     r"(?i)(i/o timeout|timed? ?out|deadline exceeded|etimedout|connection timeout|no route to host)"
 )
-_SATURATED = re.compile(
+_SATURATED = Remembered(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max(?:imum)? (?:number of )?connections"
     r"|max_connections|max number of clients reached|connection limit (?:exceeded|reached)"
     r"|connection pool (?:is )?(?:exhausted|timeout|full)|pool (?:is )?exhausted|connection is not available"
@@ -65,51 +78,73 @@ _SATURATED = re.compile(
     r"|unable to (?:acquire|obtain|get) .{0,30}connection|no (?:free|available|idle) connections?"
     r"|out of connections|too many open files|emfile)"
 )
-_AT_SERVER = re.compile(
+_AT_SERVER = Remembered(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
     r"|connection limit)"
 )
-_FULL = re.compile(
+_WHY_NO_CONNECTION = Remembered(
+    r"(?i)(connection (?:to \S+ )?refused|econnrefused|\bto \S+:\d{2,5} refused|no such host|unknown ?host"
+    r"|name or service not known|enotfound)"
+)
+_NO_ANSWER = Remembered(
+    r"(?i)((?:read|connect|socket|write)[ _]?timed? ?out|\betimedout\b|i/o timeout|sockettimeoutexception"
+    r"|connection attempt timed out|could not (?:receive|send) data (?:from|to)|error occurred while sending to the"
+    r" backend|communications link failure|server selection timed? ?out)"
+)
+_DATABASE = Remembered(
+    r"(?i)(sql|jdbc|postgres|psycopg|pgx|mongo|database|hibernate|to the backend|communications link)"
+)
+_BESIDE = 6  # lines
+_FULL = Remembered(
     r"(?i)(no space left on device|enospc|disk (?:is )?full|disk quota exceeded|out of disk space)"
 )
-_READ_ONLY = re.compile(
+_READ_ONLY = Remembered(
     r"(?i)(in a read-only transaction|can'?t write against a read only (?:replica|slave)|--(?:super-)?read-only"
     r" option|not (?:a )?(?:primary|master|writable primary)\b|notwritableprimary|database is read-only"
     r"|read-only (?:replica|mode))"
 )
-_STORE_OUT_OF_MEMORY = re.compile(
+_STORE_OUT_OF_MEMORY = Remembered(
     r"(?i)(command not allowed when used memory|(?:used memory|memory) > '?maxmemory|maxmemory'? (?:is )?reached)"
 )
-_STORE_DISK = re.compile(
+_STORE_DISK = Remembered(
     r"(?i)(could not (?:extend|write (?:to )?|create) (?:file|relation|temporary file) .*no space left"
     r"|misconf .*(?:persist|snapshot)|flood.stage disk watermark|index_create_block|read_only_allow_delete"
     r"|the table '[^']+' is full)"
 )
-_HEAP = re.compile(
+_HEAP = Remembered(
     r"(?i)(java\.lang\.outofmemoryerror|javascript heap out of memory|reached heap limit"
     r"|^memoryerror\b|fatal error: runtime: (?:out of memory|cannot allocate memory)|gc overhead limit exceeded"
     r"|cannot allocate memory|std::bad_alloc)"
 )
-_OWN_FAULT = re.compile(
+_OWN_FAULT = Remembered(
     r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
     r"|\b\w*error\b)"
 )
-_SERVER_ERROR = re.compile(
+_SERVER_ERROR = Remembered(
     r"\"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\"]* HTTP/[\d.]+\" 5\d\d\b"
     r"|\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* (?:HTTP/[\d.]+ )?(?:- |-> |=> )?5\d\d\b"
     r"|(?i:\bcompleted 5\d\d\b|[\"\s](?:status|status_?code|code)\"?[=:] ?\"?5\d\d\b)"
 )
-_UNKNOWN_THERE = re.compile(
+_UNKNOWN_THERE = Remembered(
     r"(?i)(\b(?:database|role|user|vhost|virtual host|keyspace|bucket)\b.{0,60}? (?:does not exist|not found)"
     r"|unknown (?:database|vhost|keyspace)|no such (?:bucket|vhost))"
 )
-_OF_A_STATEMENT = re.compile(
+_OF_A_STATEMENT = Remembered(
     r"(?i)\berror:\s+(?:duplicate key|.{0,80}\bviolates\b|syntax error|relation \"|column \"|deadlock detected"
     r"|canceling statement|could not serialize|value too long|invalid input syntax|null value in column)"
 )
+_OF_A_SIGN_IN = Remembered(
+    r"(?i)((?:^\d{4}-\d\d-\d\d [\d:.]+ (?-i:UTC|GMT|[A-Z]{1,3}T|[+-]\d\d)\b[^:]{0,60}|\[\d+(?:-\d+)?\]:? (?:\S+@\S+ )?)"
+    r"fatal:\s+(?:password authentication failed|no pg_hba\.conf entry)"
+    r"|\[server\] access denied for user|\"c\":\s*\"access\".{0,120}authentication failed)"
+)
+_SIGNED_IN_AS = re.compile(
+    r"(?i)(?:authentication failed|access denied|login failed)[^\n]{0,40}? (?:for|of) (?:user|role|login)\s+"
+    r"[\"'`]?([\w.-]{2,63})"
+)
 _PEER_FIELD = re.compile(r"(?i)^\s+.{0,80}?\b(?:url|baseurl|uri|host|hostname|address|endpoint)[\"']?\s*[:=]")
 _LONGEST_RECORD = 2000  # characters
-_WAITING = re.compile(
+_WAITING = Remembered(
     r"(?i)\b(waiting for|still waiting|retrying|not (?:yet )?(?:ready|reachable|available))\b"
 )
 _LISTENING = re.compile(
@@ -123,6 +158,7 @@ def complaining(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if _WORDS.search(line) and (_ALWAYS.search(line) or not _is_mild(line))]
 
 
+@lru_cache(LINES)
 def _is_mild(line: str) -> bool:
     """Whether the first word that names a level names a mild one."""
     level = _LEVEL.search(line)
@@ -170,13 +206,46 @@ def slow(lines: Sequence[str]) -> list[str]:
 
 
 def saturated(lines: Sequence[str]) -> list[str]:
-    """Complaints that connections or file handles have run out."""
-    return [line for line in lines if _SATURATED.search(line) and not _is_mild(line)]
+    """Complaints that connections or file handles have run out; not those that say why none can be made."""
+    return [
+        line
+        for line in lines
+        if _SATURATED.search(line) and not _is_mild(line) and (at_server(line) or not _why_none(line))
+    ]
+
+
+def _why_none(line: str) -> bool:
+    """Whether the line tells that no connection could be made, and for what reason."""
+    return any(each.search(line) for each in (_CREDENTIALS, _UNKNOWN_THERE, _WHY_NO_CONNECTION))
+
+
+def told_beside(lines: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of the lines near those that tell of a pool without connections: those that say why none can be made, and
+    those that say that a database takes too long to answer."""
+    why: dict[str, None] = {}
+    slowly: dict[str, None] = {}
+    wanted = set(said)
+    for place, line in enumerate(lines):
+        start = max(0, place - _BESIDE)
+        for at, near in enumerate(lines[start : place + _BESIDE + 1], start) if line in wanted else ():
+            if near in wanted:
+                continue
+            around = lines[
+                max(0, at - 2) : at + 1
+            ]  # a peer of another sort may be slow or refuse at the same time
+            of_it = near.startswith("Caused by") and any(each in wanted for each in around)
+            if not of_it and not any(_DATABASE.search(each) for each in around):
+                continue
+            if _why_none(near):
+                why.setdefault(near)
+            if _NO_ANSWER.search(near):
+                slowly.setdefault(near)
+    return list(why), list(slowly)
 
 
 def at_server(line: str) -> bool:
     """Whether it is the server that has no more connections, rather than the caller's own pool."""
-    return _AT_SERVER.search(line) is not None
+    return _AT_SERVER.search(line)
 
 
 def disk_full(lines: Sequence[str]) -> list[str]:
@@ -255,6 +324,17 @@ def of_its_clients(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if _OF_A_STATEMENT.search(line)]
 
 
+def of_sign_ins(lines: Sequence[str]) -> list[str]:
+    """Lines of a database about clients whose credentials it refused; its own are no others' business."""
+    return [line for line in lines if _OF_A_SIGN_IN.search(line)]
+
+
+def signed_in_as(line: str) -> str:
+    """The user whose credentials the line says were refused; "" where it names none."""
+    found = _SIGNED_IN_AS.search(line)
+    return found.group(1) if found is not None else ""
+
+
 def answers_with_errors(lines: Sequence[str]) -> list[str]:
     """Lines of an access log of requests that were answered 5xx."""
     return [line for line in lines if _SERVER_ERROR.search(line)]
@@ -279,6 +359,11 @@ def listening_ports(lines: Sequence[str]) -> set[int]:
 
 def names(line: str, word: str) -> bool:
     """Whether the line holds the word as a word, however its case is."""
-    if len(word) < 2:
+    if len(word) < 2 or word.lower() not in line.lower():
         return False
-    return re.search(rf"(?i)(?<![\w-]){re.escape(word)}(?![\w-])", line) is not None
+    return _word(word).search(line) is not None
+
+
+@lru_cache(LINES)
+def _word(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?<![\w-]){re.escape(word)}(?![\w-])")

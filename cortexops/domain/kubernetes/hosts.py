@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cortexops.domain.kubernetes.pods import containers
+from cortexops.domain.kubernetes.remembered import LINES
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import JSON
 
@@ -48,9 +50,14 @@ _COMMON_TOP = frozenset(
 _NEVER_NAMESPACES = frozenset(
     {"local", "com", "net", "org", "io", "eu", "de", "fr", "uk", "us", "co", "info", "biz"}
 )
+_TELEMETRY = re.compile(
+    r"(?i)(?:^|-)(?:otel|otelcol|opentelemetry|jaeger|zipkin|tempo|loki|fluentd?|fluent-?bit|logstash|statsd"
+    r"|telegraf|prometheus|pushgateway|signoz|datadog|newrelic|apm-server)(?:-|$)"
+)
 _NOT_HOSTS = frozenset({"localhost", "127.0.0.1", "true", "false", "null", "none", "line", "error"})
 
 
+@lru_cache(LINES)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -82,6 +89,11 @@ def hosts_in_value(name: str, value: str) -> list[str]:
 def hosts_in_line(line: str) -> list[str]:
     """Host names and addresses that a log line names, but for the DNS server that was asked, and for those
     of the request that a proxy served."""
+    return list(_hosts_in(line))
+
+
+@lru_cache(LINES)
+def _hosts_in(line: str) -> tuple[str, ...]:
     line = _RESOLVER.sub(r"\1", line)
     if _PROXIED.search(line):
         line = _OF_THE_CLIENT.sub("", line)
@@ -94,7 +106,7 @@ def hosts_in_line(line: str) -> list[str]:
     found += [
         m.group(1) for m in _QUALIFIED.finditer(line) if m.group(1).rsplit(".", 1)[-1].lower() in _COMMON_TOP
     ]
-    return _unique(found)
+    return tuple(_unique(found))
 
 
 def resolver_in_line(line: str) -> list[str]:
@@ -113,6 +125,7 @@ def _unique(found: list[str]) -> list[str]:
     return [host for host in dict.fromkeys(h.rstrip(".").lower() for h in found) if _plausible(host)]
 
 
+@lru_cache(LINES)
 def service_address(host: str, namespace: str) -> tuple[str, str] | None:
     """(namespace, name) of the Service that a host name would mean; None when it cannot mean one."""
     if _is_address(host):
@@ -154,3 +167,8 @@ def hosts_of_template(pod_spec: JSON, configs: Mapping[str, Mapping[str, str]]) 
                 if "\n" in value:
                     found += hosts_in_value(inner.strip(), rest.strip().strip("\"'") or line.strip())
     return list(dict.fromkeys(found))
+
+
+def takes_telemetry(service: str) -> bool:
+    """Whether a Service of that name takes traces, metrics or logs: nobody's answers depend on it."""
+    return _TELEMETRY.search(service) is not None

@@ -13,6 +13,14 @@ _FRAME = re.compile(
     r"|\S\.\w{1,4}:\d+:in [`'\"]"
 )
 _HEADING = re.compile(r"(?i)^\W*(?:traceback \(most recent call last\)|.{0,60}stack ?trace)\W*:?\s*$")
+_GENERIC = re.compile(
+    r"(?i)(?:^|[\]:|-]\s*)(?:\W*(?:error|fatal|severe)\W+)?"
+    r"(?:application run failed|(?:http |api )?request (?:error|failed|failure)|unhandled (?:error|exception)"
+    r"|an? (?:unhandled |unexpected )?(?:error|exception)(?: has)? occurred(?: while processing (?:the|your) request)?"
+    r"|internal (?:server )?error|error starting application|application (?:startup )?failed(?: to start)?"
+    r"|startup failed|exception during pool initialization|(?:main process |process )?exit(?:ing|ed)"
+    r"|shutting down|terminating|something went wrong|error|failed|fatal)$"
+)
 _ROOT = re.compile(r"(?m)^\s*Caused by:\s*(.+)$")
 _PAIR = re.compile(r"(\w+)=(?:\"((?:[^\"\\]|\\.)*)\"|(\S*))")
 _WORDS = ("msg", "message", "@m", "Message", "event", "text")
@@ -24,8 +32,14 @@ def telling(lines: Sequence[str]) -> str:
     """The last line that is no frame of a stack, the innermost cause where a trace names one; "" of nothing."""
     said = [line for line in lines if not _FRAME.search(line) and not _HEADING.match(line)]
     inner = [line for line in said if _ROOT.search(line)]
-    chosen = (inner or said or list(lines) or [""])[-1]
+    rest = [line for line in said if not says_little(line)]
+    chosen = (inner or rest or said or list(lines) or [""])[-1]
     return quoted(chosen)
+
+
+def says_little(line: str) -> bool:
+    """Whether the line only says that something went wrong, as programs do after or before they say what."""
+    return _GENERIC.search(quoted(line).rstrip(" .!:[]{}")) is not None
 
 
 def quoted(line: str) -> str:

@@ -11,8 +11,10 @@ from cortexops.domain.resource import JSON
 
 _OWN = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 # Detectors on nodes (node-problem-detector and those of clouds) name conditions either way round.
-_BAD_WHEN_TRUE = re.compile(r"Problem$|Deadlock$|Unhealthy$|Pressure$|^Readonly|^Corrupt|^Frequent")
-_BAD_WHEN_FALSE = re.compile(r"(?:Ready|Healthy)$")
+_BAD_WHEN_TRUE = re.compile(
+    r"Problem$|Deadlock$|Unhealthy$|Pressure$|Skew(?:ed)?$|Drift$|^Readonly|^Corrupt|^Frequent"
+)
+_BAD_WHEN_FALSE = re.compile(r"(?:Ready|Healthy|Synchroni[sz]ed|Synced)$")
 _SANDBOX_WITHOUT_ADDRESS = re.compile(
     r"no (?:more )?(?:available |free )?(?:ip|ipv4|ip address(?:es)?)\b.{0,40}(?:available|left|free|range set)"
     r"|no ip addresses available|no (?:available|free) (?:ips?|addresses)|failed to assign an ip address"

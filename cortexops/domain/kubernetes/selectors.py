@@ -19,6 +19,15 @@ def equals(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return bool(selector) and all(labels.get(key) == value for key, value in selector.items())
 
 
+_OF_ONE_PART = ("rollouts-pod-template-hash", "statefulset.kubernetes.io/pod-name")
+"""Labels that controllers put on pods, not on templates, for Services of one revision (Argo) or of one pod."""
+
+
+def picks_template(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether a Service-like selector picks pods, some of them at least, that are made with these labels."""
+    return equals({key: value for key, value in selector.items() if key not in _OF_ONE_PART}, labels)
+
+
 def _holds(expression: JSON, labels: Mapping[str, str]) -> bool:
     key, values = text(expression, "key"), words(expression, "values")
     match text(expression, "operator"):

@@ -1,0 +1,42 @@
+"""Deliveries of the target's workload that failed shortly before the trouble: what runs may be half of a release."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_condition, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.findings import is_troubled, own_subjects, serves_badly
+from cortexops.domain.kubernetes import delivery
+from cortexops.domain.scene import Scene
+from cortexops.domain.topology import Relation
+
+_CLOCKS = timedelta(minutes=1)
+_LATELY = timedelta(hours=24)
+
+
+@analyzer("deliveries")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: list[Hypothesis] = []
+    for subject in own_subjects(scene):
+        if not is_troubled(scene, subject) and not serves_badly(scene):
+            continue
+        for ref in scene.topology.into(subject.ref, Relation.ACTS_ON):
+            failed = delivery.failure(ref.kind, scene.get(ref) or {}) if ref.kind in delivery.KINDS else None
+            if failed is None or failed.since is None:
+                continue
+            if not scene.onset - _LATELY <= failed.since <= scene.onset + _CLOCKS:
+                continue
+            reason = f"{failed.reason}: {failed.message[:200]}" if failed.message else failed.reason
+            found.append(
+                Hypothesis(
+                    resource=ref,
+                    category=Category.DELIVERY_FAILED,
+                    summary=f"{ref}, which delivers {subject.ref}, failed before the trouble began ({reason})",
+                    support=support(subject, 0.55, precedes=True, steps=1),
+                    evidence=(cite_condition(book, ref, failed),),
+                )
+            )
+    return found

@@ -1,0 +1,139 @@
+"""Locks of a database that callers wait for, and the workload of the cluster that holds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+from activities.analyzers import analyzer
+from cortexops.domain.citing import cite_log, support
+from cortexops.domain.diagnosis import Category, Hypothesis
+from cortexops.domain.evidence import EvidenceBook, EvidenceKind
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, last_words, locks, meta, pods
+from cortexops.domain.kubernetes.values import moment, text
+from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.scene import LogExcerpt, Scene
+from cortexops.domain.seen import backing
+from cortexops.domain.stores import seems_store
+from cortexops.domain.topology import Relation
+
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,]\d+)?(?:Z| UTC)")
+_SLACK = timedelta(minutes=2)
+_KINDS = ("Job", "Deployment", "StatefulSet")
+_EXPLAINS = (
+    Category.CRASH, Category.DEPENDENCY_DOWN, Category.CONNECTION_SATURATION, Category.READINESS_PROBE,
+    Category.LIVENESS_PROBE, Category.BAD_ROLLOUT, Category.JOB_FAILED,
+)  # fmt: skip
+
+
+@analyzer("locks")
+def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    found: dict[ResourceRef, Hypothesis] = {}
+    for subject in subjects(scene):
+        if not is_troubled(scene, subject) and not serves_badly(scene):
+            continue
+        for store, log in _stores_logs(scene, subject):
+            own = locks.waits_for_lock([line for _, _, _, told in log_lines(scene, subject) for line in told])
+            for holder in locks.holders(log.lines):
+                workloads = _who(scene, store, holder.names)
+                if len(workloads) != 1 or workloads[0] in (subject.ref, store):
+                    continue  # nobody is known by that name, or several may be meant
+                if _began_later(scene, workloads[0], holder.lines[0]):
+                    continue  # a run before this one held it
+                if own or subject.ref == store:
+                    found.setdefault(
+                        workloads[0], _of(scene, book, subject, store, log, holder, workloads[0], own)
+                    )
+                break  # who held one before that has let go of it
+    return list(found.values())
+
+
+def _stores_logs(scene: Scene, subject: Subject) -> Iterator[tuple[ResourceRef, LogExcerpt]]:
+    """(store, log) of the stores that the subject calls, and of itself where it is one."""
+    owners = {subject.ref} | {
+        ref for service in scene.topology.out(subject.ref, Relation.CALLS) for ref in backing(scene, service)
+    }
+    for ref in sorted(owners, key=str):
+        services = [each for each in scene.topology.into(ref, Relation.SELECTS) if each.kind == "Service"]
+        obj = scene.get(ref) or {}
+        if not any(seems_store(scene.get(each) or {}, [obj]) for each in services):
+            continue
+        own = {pod for pod, _ in scene.pods_of(ref)}
+        yield from ((ref, log) for log in scene.logs if log.pod in own and not log.previous)
+
+
+def _who(scene: Scene, store: ResourceRef, names: frozenset[str]) -> list[ResourceRef]:
+    """The workloads that run and go by one of the names, or whose pods have one as their address or name."""
+    found: dict[ResourceRef, None] = {}
+    for kind in _KINDS:
+        for ref, obj in scene.of_kind(kind):
+            above = meta.owner(obj)
+            called = {ref.name, *([above[1]] if above is not None and above[0] == "CronJob" else [])}
+            for pod, live in scene.pods_of(ref):
+                called |= {pod.name, text(live, "status", "podIP")}
+            if called & names and ref != store and not _over(obj):
+                found[ref] = None
+    return list(found)
+
+
+def _began_later(scene: Scene, ref: ResourceRef, line: str) -> bool:
+    """Whether the Job started after the line was written, as far as both tell the time."""
+    since = moment(scene.get(ref) or {}, "status", "startTime")
+    written = _WRITTEN.match(line)
+    if since is None or written is None or scene.clocks_apart:
+        return False
+    at = moment({"at": f"{written.group(1)}T{written.group(2)}Z"}, "at")
+    return at is not None and since > at + _SLACK
+
+
+def _over(obj: JSON) -> bool:
+    return any(meta.condition(obj, kind).status == "True" for kind in ("Complete", "Failed"))
+
+
+def _of(
+    scene: Scene, book: EvidenceBook, subject: Subject, store: ResourceRef, log: LogExcerpt, holder: locks.Holder,
+    ref: ResourceRef, own: list[str],
+) -> Hypothesis:  # fmt: skip
+    evidence = [
+        cite_log(book, log.pod, log.container, log.previous, holder.lines, f"names {ref} as holding the lock")
+    ]
+    for pod, container, previous, told in log_lines(scene, subject) if own else ():
+        if waits := locks.waits_for_lock(told):
+            evidence.append(cite_log(book, pod, container, previous, waits, "tells that it waits for a lock"))
+            break
+    obj = scene.get(ref) or {}
+    since = moment(obj, "status", "startTime")
+    if ref.kind == "Job":
+        evidence.append(
+            book.cite(
+                EvidenceKind.STATUS, ref, f"{ref} is still running", at=since, command=commands.describe(ref)
+            )
+        )
+    takes = ""
+    holding = Subject(ref, obj, tuple(scene.pods_of(ref)))
+    for pod, container, previous, told in log_lines(scene, holding):
+        taken = locks.takes_locks(told)
+        if taken and any(pods.is_ready(live) or ref.kind == "Job" for at, live in holding.pods if at == pod):
+            evidence.append(cite_log(book, pod, container, previous, taken, "tells what it does"))
+            takes = f", saying “{last_words.telling(taken)}”"
+            break
+    above = meta.owner(obj)
+    made = f" (of {above[0]} {above[1]})" if above is not None and above[0] == "CronJob" else ""
+    running = f", running since {since:%Y-%m-%d %H:%M} UTC," if since is not None else ""
+    waiter = f"{subject.ref} waits" if own else "its clients wait"
+    return Hypothesis(
+        resource=ref,
+        category=Category.LOCK_HELD,
+        summary=f"{ref}{made}{running} holds a lock in {store} for which {waiter}{takes}",
+        support=support(
+            subject,
+            0.93 if takes else 0.82,
+            precedes=True if since is not None and since <= scene.onset else None,
+            steps=2,
+        ),
+        evidence=tuple(evidence),
+        explains=_EXPLAINS,
+        facts={"job": ref.name} if ref.kind == "Job" else {},
+    )

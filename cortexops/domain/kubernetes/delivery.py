@@ -1,0 +1,64 @@
+"""Who brings a workload into the cluster, and whether that failed."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes.meta import Condition
+from cortexops.domain.kubernetes.values import mapping, moment, objects, text
+from cortexops.domain.resource import JSON
+
+KINDS = ("Application", "HelmRelease", "Kustomization")
+_TRACKING = "argocd.argoproj.io/tracking-id"
+_ARGO = "argocd"
+_WAITED = re.compile(
+    r"(?i)(timed? ?out|deadline|health ?check|progressing|not ready|unhealthy|waiting for|degraded)"
+)
+"""It delivered, and waited in vain for what it delivered to be well: that is a symptom."""
+
+
+class Deliverer(NamedTuple):
+    kind: str
+    namespace: str
+    name: str
+
+
+def deliverers(workload: JSON) -> list[Deliverer]:
+    """Who delivers the workload, as its labels and annotations say."""
+    found = []
+    tracked = meta.annotations_of(workload).get(_TRACKING, "").partition(":")[0]
+    if tracked:
+        space, _, name = tracked.rpartition("_")
+        found.append(Deliverer("Application", space or _ARGO, name))
+    labels = meta.labels(workload)
+    for kind, prefix in (("HelmRelease", "helm"), ("Kustomization", "kustomize")):
+        name = labels.get(f"{prefix}.toolkit.fluxcd.io/name", "")
+        space = labels.get(f"{prefix}.toolkit.fluxcd.io/namespace", "")
+        if name and space:
+            found.append(Deliverer(kind, space, name))
+    return found
+
+
+def failure(kind: str, obj: JSON) -> Condition | None:
+    """What says that the delivery itself failed, if it did."""
+    if kind == "Application":
+        found = _of_application(obj)
+    else:
+        ready = meta.condition(obj, "Ready")
+        found = ready if ready.status == "False" else None
+    return None if found is None or _WAITED.search(f"{found.reason} {found.message}") else found
+
+
+def _of_application(obj: JSON) -> Condition | None:
+    done = mapping(obj, "status", "operationState")
+    if text(done, "phase") in ("Failed", "Error"):
+        return Condition(
+            "Synced", "False", text(done, "phase"), text(done, "message"), moment(done, "finishedAt")
+        )
+    for each in objects(obj, "status", "conditions"):
+        if text(each, "type").endswith("Error"):
+            since = moment(each, "lastTransitionTime")
+            return Condition("Synced", "False", text(each, "type"), text(each, "message"), since)
+    return None
