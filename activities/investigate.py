@@ -15,7 +15,7 @@ from activities.recall import with_experience
 from activities.resolve import resolve
 from cortexops.domain.action import Candidate
 from cortexops.domain.conclusion import conclude, onset_of
-from cortexops.domain.diagnosis import Diagnosis, Hypothesis
+from cortexops.domain.diagnosis import Diagnosis, Hypothesis, verdict_of
 from cortexops.domain.errors import CortexError
 from cortexops.domain.evidence import EvidenceBook, GapReason
 from cortexops.domain.reasoning_bounds import eligible, ids
@@ -102,8 +102,9 @@ def alternatives_for(
     found: dict[str, tuple[Candidate, ...]] = {}
     for name, hypothesis in ids(diagnosis).items():
         if name != "h1" and eligible(diagnosis, name):
-            rest = tuple(other for other in diagnosis.hypotheses if other is not hypothesis)
-            other = diagnosis.model_copy(update={"hypotheses": (hypothesis, *rest)})
+            ordered = (hypothesis, *(other for other in diagnosis.hypotheses if other is not hypothesis))
+            verdict = verdict_of(list(ordered), healthy=False)
+            other = diagnosis.model_copy(update={"hypotheses": ordered, "verdict": verdict})
             found[name] = tuple(candidates_for(propose, scene, other))
     return found
 

@@ -35,7 +35,7 @@ _BATCH = 100
 _AT_ONCE = 4
 _DIRECT = 5  # of so many batches one is published to the stream directly
 _LOOK = 0.05
-_MOST_RSS = 300  # MiB
+_MOST_RSS = 286  # MiB: 300 MB
 LONG_AGO = timedelta(minutes=5)
 """The storm began so long ago that nothing in it lies in the future."""
 

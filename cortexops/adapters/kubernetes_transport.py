@@ -35,20 +35,12 @@ class Transport:
     """One aiohttp session for one identity at one API server."""
 
     def __init__(self, access: Access, request_timeout: float) -> None:
-        from kubernetes_asyncio.client import ApiClient
-
         self._access = access
         self._timeout = request_timeout
-        self._api = ApiClient(access.configuration)
-        self._session: aiohttp.ClientSession = self._api.rest_client.pool_manager
         host = str(access.configuration.host).rstrip("/")
         # as kubectl reads an address without a scheme
         self._host = host if "://" in host else f"http://{host}"
-        if is_loopback(self._host):  # a proxy from the environment must not see loopback calls
-            connector = self._session.connector
-            self._session.detach()
-            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_READ_BUFFER)
-            self._api.rest_client.pool_manager = self._session
+        self._session = _session(access, self._host)
         self.requests = 0
         self._open: set[aiohttp.ClientResponse] = set()
 
@@ -69,7 +61,7 @@ class Transport:
             if response.connection is not None and response.connection.transport is not None:
                 response.connection.transport.abort()  # a polite TLS farewell could outlast the loop
             response.close()
-        await self._api.close()
+        await self._session.close()
         for _ in range(3):
             await asyncio.sleep(0)  # transports are closed in the loop's next turns
 
@@ -242,3 +234,20 @@ def decode(data: bytes, target: Target) -> JSON:
     if not isinstance(decoded, dict):
         raise TemporaryError(f"{target}: the API server's answer is not a JSON object")
     return decoded
+
+
+def _session(access: Access, host: str) -> aiohttp.ClientSession:
+    """Connections with the client certificate and the authorities of the kubeconfig; a proxy from the environment
+    must not see loopback calls."""
+    connector: aiohttp.BaseConnector | None
+    if host.startswith("http://"):  # nothing to verify: the system's authorities take 20 ms to read
+        connector = aiohttp.TCPConnector(limit=access.configuration.connection_pool_maxsize)
+    else:
+        from kubernetes_asyncio.client.rest import RESTClientObject
+
+        secured: aiohttp.ClientSession = RESTClientObject(access.configuration).pool_manager
+        connector = secured.connector
+        secured.detach()
+    return aiohttp.ClientSession(
+        connector=connector, trust_env=not is_loopback(host), read_bufsize=_READ_BUFFER
+    )

@@ -41,9 +41,10 @@ async def test_causes_are_found_nobody_innocent_is_blamed_and_names_do_not_matte
     assert max(o.seconds for o in plain) < 3
     assert not harmful(plain)
     assert accused_of_steering(plain) == []
-    other = await run(NAMES, renamed)
+    other = await run(NAMES[::2], renamed)
     assert not [(o.name, o.blamed) for o in other if o.blamed]
-    assert {o.name for o in plain if o.right} == {o.name for o in other if o.right}, "\n".join(wrong(other))
+    found = {o.name for o in plain if o.right}.intersection(NAMES[::2])
+    assert found == {o.name for o in other if o.right}, "\n".join(wrong(other))
 
 
 async def test_an_api_server_whose_clock_is_not_that_of_the_alerts_changes_little() -> None:
