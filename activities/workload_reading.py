@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 from activities.gathering import Gathering
 from cortexops.domain.evidence import GapReason
 from cortexops.domain.kubernetes import meta, pods, references, selectors
 from cortexops.domain.kubernetes.values import mapping, number, text, texts
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
+from cortexops.domain.troubles import RECENT
 
 _PODS_KEPT = 100
 _REVISIONS_KEPT = 6
@@ -18,6 +21,7 @@ _LOG_REQUESTS = 4
 _LOG_PODS = 3
 _TRIES = 2
 _JOBS_KEPT = 3
+_ABOUT_CRASHES = frozenset({SignalType.OOM_KILL, SignalType.CRASH_LOOP, SignalType.MEMORY_HIGH})
 _BY_SETS = ("Deployment", "Rollout")  # kinds that make ReplicaSets
 
 
@@ -165,10 +169,14 @@ async def read_configuration(gathering: Gathering, workload: ResourceRef) -> Non
 
 async def read_logs(gathering: Gathering, workload: ResourceRef, *, most: int = _LOG_REQUESTS) -> None:
     """Logs of the containers that fail, of the run that died before the present one; bounded."""
-    wanted = _log_requests(gathering.pods_of(workload))
-    if most == 1:  # the first that has anything to say
+    own = gathering.pods_of(workload)
+    wanted = _log_requests(own, _history(gathering))
+    if most == 1:  # the first that has anything to say, and one that serves where that is another
         for pod, container, previous in wanted[:_TRIES]:
             if await gathering.log(pod, container, previous=previous):
+                others = [each for each in own if each[0] != pod and pods.is_ready(each[1])]
+                if others and previous:
+                    await gathering.log(others[0][0], container, previous=False)
                 return
         return
     wanted = wanted[:most]
@@ -180,13 +188,32 @@ async def read_logs(gathering: Gathering, workload: ResourceRef, *, most: int = 
     await asyncio.gather(*(one(*request) for request in wanted))
 
 
+def _history(gathering: Gathering) -> datetime | None:
+    """What ended before is history, unless an alert is about kills and restarts; None where nothing is."""
+    told = [signal.started_at for signal in gathering.signals]
+    about = {signal.type for signal in gathering.signals} & _ABOUT_CRASHES or any(
+        "restart" in signal.name.lower() for signal in gathering.signals
+    )
+    return min(told) - RECENT if told and not about else None
+
+
+def _is_history(pod: JSON, state: pods.ContainerState, before: datetime | None) -> bool:
+    """Whether its last end is long past, and it has been serving since."""
+    ended = state.last.at if state.last is not None else None
+    serves = state.ended is None and state.running_since is not None and pods.is_ready(pod)
+    return before is not None and ended is not None and ended < before and serves
+
+
 def _ended_at(state: pods.ContainerState) -> float:
     """When it last ended, in seconds; 0 where that is not known."""
     return state.final.at.timestamp() if state.final is not None and state.final.at is not None else 0.0
 
 
-def _log_requests(own: list[tuple[ResourceRef, JSON]]) -> list[tuple[ResourceRef, str, bool]]:
-    """(pod, container, previous run): one pod of each failing container first, three pods at most."""
+def _log_requests(
+    own: list[tuple[ResourceRef, JSON]], before: datetime | None = None
+) -> list[tuple[ResourceRef, str, bool]]:
+    """(pod, container, previous run): one pod of each failing container first, three pods at most. A container
+    that has served since it ended `before` that moment does not fail."""
     failing: list[tuple[int, ResourceRef, pods.ContainerState]] = []
     quiet: list[tuple[int, ResourceRef, pods.ContainerState]] = []
     for ref, pod in own:
@@ -195,6 +222,7 @@ def _log_requests(own: list[tuple[ResourceRef, JSON]]) -> list[tuple[ResourceRef
         for state in pods.container_states(pod):
             died = state.waiting == pods.CRASH_LOOP or state.ended is not None or state.last is not None
             finished = state.ended is not None and state.ended.code == 0 and state.ended.reason == "Completed"
+            died = died and not _is_history(pod, state, before)
             if died and not (finished and state.restarts == 0):
                 failing.append((state.restarts, ref, state))
             elif state.running_since is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from activities.analyzers import analyzer
+from cortexops.domain.callees import with_callees
 from cortexops.domain.citing import cite_log, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly
 from cortexops.domain.kubernetes import commands, last_words, locks, meta, pods
 from cortexops.domain.kubernetes.values import moment, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -31,13 +32,13 @@ _EXPLAINS = (
 @analyzer("locks")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: dict[ResourceRef, Hypothesis] = {}
-    for subject in subjects(scene):
+    for subject in _victims(scene):
         if not is_troubled(scene, subject) and not serves_badly(scene):
             continue
         for store, log in _stores_logs(scene, subject):
-            own = locks.waits_for_lock([line for _, _, _, told in log_lines(scene, subject) for line in told])
+            own = _waits([line for _, _, _, told in log_lines(scene, subject) for line in told])
             for holder in locks.holders(log.lines):
-                workloads = _who(scene, store, holder.names)
+                workloads = _who(scene, store, holder)
                 if len(workloads) != 1 or workloads[0] in (subject.ref, store):
                     continue  # nobody is known by that name, or several may be meant
                 if _began_later(scene, workloads[0], holder.lines[0]):
@@ -64,16 +65,39 @@ def _stores_logs(scene: Scene, subject: Subject) -> Iterator[tuple[ResourceRef, 
         yield from ((ref, log) for log in scene.logs if log.pod in own and not log.previous)
 
 
-def _who(scene: Scene, store: ResourceRef, names: frozenset[str]) -> list[ResourceRef]:
-    """The workloads that run and go by one of the names, or whose pods have one as their address or name."""
+def _victims(scene: Scene) -> list[Subject]:
+    """The subjects, and those whom they complain about and who say themselves that statements take too long."""
+
+    def waits(callee: Subject) -> bool:
+        return any(_waits(lines) for _, _, _, lines in log_lines(scene, callee))
+
+    return [each.subject for each in with_callees(scene, waits)]
+
+
+def _waits(lines: Sequence[str]) -> list[str]:
+    """Complaints that a lock was waited for, or a statement took too long."""
+    return locks.waits_for_lock(lines) or locks.gave_up(lines)
+
+
+def _who(scene: Scene, store: ResourceRef, holder: locks.Holder) -> list[ResourceRef]:
+    """The workloads that run and go by one of the names, or whose pods have one as their address or name; where
+    the database gives none, those that say themselves that they are one of its processes and take locks."""
     found: dict[ResourceRef, None] = {}
     for kind in _KINDS:
         for ref, obj in scene.of_kind(kind):
+            if ref == store or _over(obj):
+                continue
             above = meta.owner(obj)
             called = {ref.name, *([above[1]] if above is not None and above[0] == "CronJob" else [])}
             for pod, live in scene.pods_of(ref):
                 called |= {pod.name, text(live, "status", "podIP")}
-            if called & names and ref != store and not _over(obj):
+            by_process = not holder.names and any(
+                locks.goes_by(holder.pids, log.lines)
+                for pod, _ in scene.pods_of(ref)
+                for log in scene.logs
+                if log.pod == pod and not log.previous
+            )
+            if called & holder.names or by_process:
                 found[ref] = None
     return list(found)
 
@@ -100,8 +124,11 @@ def _of(
         cite_log(book, log.pod, log.container, log.previous, holder.lines, f"names {ref} as holding the lock")
     ]
     for pod, container, previous, told in log_lines(scene, subject) if own else ():
-        if waits := locks.waits_for_lock(told):
-            evidence.append(cite_log(book, pod, container, previous, waits, "tells that it waits for a lock"))
+        if waits := _waits(told):
+            says = (
+                "waits for a lock" if locks.waits_for_lock(told) else "gave up a statement that took too long"
+            )
+            evidence.append(cite_log(book, pod, container, previous, waits, f"tells that it {says}"))
             break
     obj = scene.get(ref) or {}
     since = moment(obj, "status", "startTime")
@@ -122,7 +149,7 @@ def _of(
     above = meta.owner(obj)
     made = f" (of {above[0]} {above[1]})" if above is not None and above[0] == "CronJob" else ""
     running = f", running since {since:%Y-%m-%d %H:%M} UTC," if since is not None else ""
-    waiter = f"{subject.ref} waits" if own else "its clients wait"
+    waiter = f"{subject.ref} waits" if own and subject.ref != store else "its clients wait"
     return Hypothesis(
         resource=ref,
         category=Category.LOCK_HELD,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, cite_release, support
+from cortexops.domain.citing import by_whom, cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
 from cortexops.domain.kubernetes import commands, meta
-from cortexops.domain.kubernetes.denials import Denial, allows, binds, denials
+from cortexops.domain.kubernetes.denials import Denial, allows, binds, denials, speaks_of
 from cortexops.domain.kubernetes.values import text
 from cortexops.domain.releases import release_of
-from cortexops.domain.resource import ResourceRef
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 
+_LATELY = timedelta(hours=24)
 _EXPLAINS = (
     Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
     Category.LIVENESS_PROBE, Category.DEPENDENCY_DOWN, Category.SECRET_CHANGED, Category.SERVICE_MISROUTED,
@@ -61,7 +64,7 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, denial: Denial, cite
     culprit, why = _culprit(scene, denial, account)
     evidence = [cited]
     live = scene.get(culprit)
-    write = meta.last_write(live) if live is not None else None
+    write = _written(live) if live is not None else None
     evidence.append(
         book.cite(
             EvidenceKind.CHANGE if write else EvidenceKind.TOPOLOGY,
@@ -91,7 +94,7 @@ def _culprit(scene: Scene, denial: Denial, account: ResourceRef) -> tuple[Resour
         for ref, binding in scene.of_kind(kind)
         if binds(binding, denial.account) and (kind == "ClusterRoleBinding" or ref.namespace == denial.where)
     ]
-    found: list[tuple[float, ResourceRef, str]] = []
+    found: list[tuple[tuple[bool, bool, float, bool, str], ResourceRef, str]] = []
     for ref, binding in bindings:
         kind, name = text(binding, "roleRef", "kind"), text(binding, "roleRef", "name")
         role = scene.ref(kind, ref.namespace if kind == "Role" else "", name)
@@ -99,12 +102,25 @@ def _culprit(scene: Scene, denial: Denial, account: ResourceRef) -> tuple[Resour
         if live is None:
             missing = any(gap.reason == "no_data" and name in gap.what for gap in scene.gaps)
             if missing:
-                found.append((float("inf"), role, f"{role}, to which {ref} refers, does not exist"))
+                rank = (True, True, float("inf"), kind == "Role", str(role))
+                found.append((rank, role, f"{role}, to which {ref} refers, does not exist"))
             continue
         if not allows(live, denial):
-            write = meta.last_write(live)
-            found.append((write.at.timestamp() if write else 0.0, role, f"{role} does not grant it"))
+            write = _written(live)
+            lately = write is not None and scene.onset - _LATELY <= write.at <= scene.onset
+            at = write.at.timestamp() if write else 0.0
+            rank = (lately, speaks_of(live, denial), at, kind == "Role", str(role))
+            since = f"; its rules were written{by_whom(write)} shortly before" if lately else ""
+            found.append((rank, role, f"{role} does not grant it{since}"))
     if found:
-        _, role, why = max(found, key=lambda item: (item[0], item[1].kind == "Role", str(item[1])))
+        _, role, why = max(found, key=lambda item: item[0])
         return role, why
     return account, f"no binding in reach gives it to {account}"
+
+
+def _written(role: JSON) -> meta.Write | None:
+    """When its rules were last written, and by whom; of the object, where that is not kept by field. What made the
+    object changed nothing that had been."""
+    write = meta.writes(role, "rules") or meta.last_write(role)
+    born = meta.created(role)
+    return None if write is not None and born is not None and write.at <= born else write

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.asked_ports import brought_by, configured_ports
+from cortexops.domain.asked_ports import brought_by, configured_ports, nobody_listens
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis, confidence
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
@@ -22,7 +23,7 @@ from cortexops.domain.findings import (
     subjects,
 )
 from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods, selectors
-from cortexops.domain.kubernetes.values import number, objects, text, texts
+from cortexops.domain.kubernetes.values import mapping, number, objects, text, texts
 from cortexops.domain.releases import Release, release_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
@@ -87,7 +88,7 @@ def _called(scene: Scene, book: EvidenceBook, caller: Subject) -> list[Hypothesi
                 )
                 hypothesis = hypothesis or _selects_nothing(scene, book, callee, ref, service, asked=True)
                 if pods.ready_replicas(callee.obj):  # they serve; it is the way to them that is wrong
-                    hypothesis = hypothesis or _wrong_port(scene, book, callee, ref, service, asked=True)
+                    hypothesis = hypothesis or _wrong_port(scene, book, callee, ref, service, complained)
                     hypothesis = hypothesis or _not_offered(scene, book, caller, ref, service, complained)
         if hypothesis is not None:
             found.append(
@@ -218,10 +219,13 @@ def _wrong_port(
     subject: Subject,
     ref: ResourceRef,
     service: JSON,
-    *,
-    asked: bool = False,
+    complained: Sequence[str] = (),
 ) -> Hypothesis | None:
-    """A targetPort that no container of the selected pods declares, while they declare others."""
+    """A targetPort that no container of the selected pods declares, while they declare others.
+
+    A name that none declares leads nowhere. A number may well be listened on: to declare ports is for the
+    information of readers alone, so that something else has to say that nobody does.
+    """
     if not selectors.picks_template(texts(service, "spec", "selector"), _labels(subject)):
         return None
     containers = objects(subject.obj, "spec", "template", "spec", "containers")
@@ -233,24 +237,39 @@ def _wrong_port(
         named = not wanted.isdigit()
         if not declared or (wanted in names if named else int(wanted) in numbers):
             continue
-        evidence = book.cite(
-            EvidenceKind.CONFIG,
-            ref,
-            f"{ref} sends to port {wanted}; the pods declare {', '.join(map(str, sorted(numbers)))}",
-            command=commands.show(ref),
-        )
+        if not named and _is_probed(subject, containers, int(wanted)):
+            continue
+        silent = not named and nobody_listens(scene, subject, ref, service, int(wanted), complained)
+        write = meta.writes(service, "spec", "ports")
+        lately = write is not None and scene.onset - _LATELY <= write.at <= scene.onset
+        evidence = cite_write(
+            book, ref, f"{ref} sends to port {wanted}; the pods declare {', '.join(map(str, sorted(numbers)))}",
+            write if lately else None, unknown=EvidenceKind.CONFIG,
+        )  # fmt: skip
         return Hypothesis(
             resource=ref,
             category=Category.SERVICE_MISROUTED,
-            summary=f"{ref} sends to port {wanted}, which no container of {subject.ref} declares",
-            # containers may listen on ports that they do not declare; names they cannot make up
+            summary=f"{ref} sends to port {wanted}, which no container of {subject.ref} declares"
+            + (" and nobody listens on" if silent else ""),
             support=support(
-                subject, 0.95 if named else (0.85 if asked or ref == scene.target else 0.5), steps=1
+                subject,
+                0.95 if named else 0.85 if silent else 0.6 if lately else 0.4,
+                precedes=True if lately else None,
+                steps=1,
             ),
             evidence=(evidence,),
             facts={"service": ref.name},
         )
     return None
+
+
+def _is_probed(subject: Subject, containers: list[JSON], port: int) -> bool:
+    """Whether ready pods pass a probe at that port."""
+    probes = [mapping(each, kind) for each in containers for kind in ("readinessProbe", "livenessProbe")]
+    asked = {
+        number(mapping(probe, how), "port") for probe in probes for how in ("httpGet", "tcpSocket", "grpc")
+    }
+    return port in asked and any(pods.is_ready(pod) for _, pod in subject.pods)
 
 
 def _not_offered(

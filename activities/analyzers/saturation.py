@@ -10,7 +10,7 @@ from cortexops.domain.databases import Grown, clients, grown, outside
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, last_words, meta
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
@@ -36,7 +36,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             said = complaints.saturated(lines)
             why, slowly = complaints.told_beside(lines, said)
             own_pool = not any(complaints.at_server(line) for line in said)
-            if said and why and own_pool:
+            if said and own_pool and (why or _refused_elsewhere(scene, subject, pod)):
                 continue  # none can be made, and the lines beside say why: that is told elsewhere
             host = outside(scene, subject) if said and slowly and own_pool else ""
             if host and not _own_change(scene, subject):
@@ -48,6 +48,15 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 found.append(_of(scene, book, subject, said, cited))
                 break
     return found
+
+
+def _refused_elsewhere(scene: Scene, subject: Subject, pod: ResourceRef) -> bool:
+    """Whether another pod of the subject, which does not get as far, says that its sign-in is refused."""
+    return any(
+        complaints.about_credentials(lines) or complaints.unknown_there(lines)
+        for other, _, _, lines in log_lines(scene, subject)
+        if other != pod and pods.is_unready(scene.get(other) or {})
+    )
 
 
 def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cited: str) -> Hypothesis:

@@ -24,7 +24,10 @@ async def collect(gathering: Gathering) -> None:
         named = [job for job in await gathering.listing("Job", namespace) if _named(job, said)]
         await _keep(gathering, namespace, named)
     for namespace, asked in _holders(gathering).items():
-        jobs = [job for job in await gathering.listing("Job", namespace) if _holds(job, asked)]
+        listed = await gathering.listing("Job", namespace)
+        jobs = [job for job in listed if _holds(job, asked)]
+        if not asked:  # the database told their processes only: what do the Jobs that run say?
+            jobs = [job for job in listed if not _is_over(job)]
         await _keep(gathering, namespace, jobs)
         for kind in ("Deployment", "StatefulSet") if not jobs else ():
             for item in await gathering.listing(kind, namespace):
@@ -77,7 +80,7 @@ def _holders(gathering: Gathering) -> dict[str, set[str]]:
     waiting = any(waits_for_lock(log.lines) for log in gathering.logs)
     for log in gathering.logs if waiting else ():
         for holder in holders(log.lines):
-            found.setdefault(log.pod.namespace, set()).update(holder.names)
+            found.setdefault(log.pod.namespace, set()).update(holder.names)  # perhaps by its process alone
     return found
 
 
@@ -85,5 +88,8 @@ def _holds(job: JSON, names: set[str]) -> bool:
     """Whether the Job, which runs, has one of the names, or the CronJob that made it."""
     above = meta.owner(job)
     own: set[str] = {meta.name(job), *([above[1]] if above is not None else [])}
-    over = any(meta.condition(job, kind).status == "True" for kind in ("Complete", "Failed"))
-    return not over and bool(own & names)
+    return not _is_over(job) and bool(own & names)
+
+
+def _is_over(job: JSON) -> bool:
+    return any(meta.condition(job, kind).status == "True" for kind in ("Complete", "Failed"))

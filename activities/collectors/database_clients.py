@@ -1,11 +1,12 @@
-"""Who else uses a database that has no connections left: the workloads whose configuration names it."""
+"""Who else uses a database that has no connections left: the workloads, of any namespace, whose configuration names
+it."""
 
 from __future__ import annotations
 
 from activities.collectors import collector
 from activities.gathering import Gathering
-from activities.workload_reading import pod_template
-from cortexops.domain.databases import KINDS, database_hosts
+from activities.workload_reading import pod_template, read_pods
+from cortexops.domain.databases import KINDS, database_hosts, rescaled
 from cortexops.domain.kubernetes import complaints, hosts, meta
 from cortexops.domain.kubernetes.references import config_uses
 from cortexops.domain.kubernetes.values import mapping, texts
@@ -16,6 +17,7 @@ from cortexops.domain.topology import Relation
 _LISTED = tuple(kind for kind in KINDS if kind in ("Deployment", "StatefulSet", "CronJob"))
 _KEPT = 12
 _REVISIONS = 2
+_NAMESPACES = 4
 
 
 @collector("database_clients", wave=4)
@@ -23,25 +25,42 @@ async def collect(gathering: Gathering) -> None:
     asked = _full(gathering)
     if not asked:
         return
-    for namespace in dict.fromkeys(service.namespace for service in asked):
-        services = {service for service in asked if service.namespace == namespace}
-        configs = {
-            meta.name(item): texts(item, "data") for item in await gathering.listing("ConfigMap", namespace)
-        }
-        kept: list[ResourceRef] = []
-        for kind in _LISTED:
-            for item in await gathering.listing(kind, namespace):
-                ref = gathering.ref(kind, namespace, meta.name(item))
-                used = _used(gathering, ref, item, services, configs)
-                if not used or len(kept) >= _KEPT:
-                    continue
-                kept.append(ref)
-                if gathering.find(ref) is None:
-                    gathering.keep(kind, item)
-                for service in used:
-                    gathering.connect(ref, Relation.CALLS, service)
+    named = {service.namespace for service in asked}
+    namespaces = {*named, *(root.namespace for root in gathering.roots if root.namespace)}
+    configs = {
+        (namespace, meta.name(item)): texts(item, "data")
+        for namespace in sorted(namespaces)
+        for item in await gathering.listing("ConfigMap", namespace)
+    }
+    kept: list[ResourceRef] = []
+    for kind in _LISTED:
+        for item in sorted(
+            await _everywhere(gathering, kind, named), key=lambda each: meta.namespace(each) not in namespaces
+        ):
+            ref = gathering.ref(kind, meta.namespace(item), meta.name(item))
+            used = _used(gathering, ref, item, set(asked), configs)
+            if not used or len(kept) >= _KEPT:
+                continue
+            kept.append(ref)
+            if gathering.find(ref) is None:
+                gathering.keep(kind, item)
+            for service in used:
+                gathering.connect(ref, Relation.CALLS, service)
+            if ref.namespace in namespaces:
                 await _configuration(gathering, ref, item)
-        await _revisions(gathering, namespace, kept)
+    for namespace in list(dict.fromkeys(ref.namespace for ref in kept))[:_NAMESPACES]:
+        await _revisions(gathering, namespace, [ref for ref in kept if ref.namespace == namespace])
+    for ref in kept:
+        if rescaled(gathering.find(ref) or {}) is not None:
+            await read_pods(gathering, ref)
+
+
+async def _everywhere(gathering: Gathering, kind: str, namespaces: set[str]) -> list[JSON]:
+    """The workloads of all namespaces; of the databases' own where not all may be read."""
+    found = await gathering.listing(kind)
+    if found or not gathering.forbidden_list(kind):
+        return found
+    return [item for namespace in sorted(namespaces) for item in await gathering.listing(kind, namespace)]
 
 
 def _full(gathering: Gathering) -> list[ResourceRef]:
@@ -65,10 +84,14 @@ def _used(
     ref: ResourceRef,
     item: JSON,
     services: set[ResourceRef],
-    configs: dict[str, dict[str, str]],
+    configs: dict[tuple[str, str], dict[str, str]],
 ) -> list[ResourceRef]:
     spec = mapping(pod_template(ref, item), "spec")
-    own = {use.name: configs.get(use.name, {}) for use in config_uses(spec) if use.kind == "ConfigMap"}
+    own = {
+        use.name: configs.get((ref.namespace, use.name), {})
+        for use in config_uses(spec)
+        if use.kind == "ConfigMap"
+    }
     addresses = {hosts.service_address(host, ref.namespace) for host in database_hosts(spec, own)}
     return [service for service in services if (service.namespace, service.name) in addresses]
 

@@ -10,6 +10,7 @@ import re
 from difflib import get_close_matches
 
 from activities.collectors import collector
+from activities.collectors._by_address import services_at
 from activities.collectors._serving import COMMON, behind
 from activities.collectors.storage import read_claims
 from activities.gathering import Gathering
@@ -30,6 +31,7 @@ from cortexops.domain.kubernetes import (
     hpa,
     meta,
     pods,
+    proxied,
     selectors,
 )
 from cortexops.domain.kubernetes.nodes import problems
@@ -67,6 +69,9 @@ async def collect(gathering: Gathering) -> None:
         for caller in frontier:
             named, complained, configured = _hosts(gathering, caller)
             await _cluster_services(gathering, caller, named, complained)
+            for service in await services_at(gathering, caller):
+                named.insert(0, f"{service.name}.{service.namespace}.svc")
+                complained.setdefault(service)
             refused = _refused(gathering, caller)
             asked = answers and any(complaints.settings(line) for line in _complaints(gathering, caller))
             services = await _services(gathering, caller, named, complained, configured)
@@ -160,6 +165,11 @@ def _hosts(
                 complained.update(dict.fromkeys(hosts.hosts_in_line(whole[line])))
             for asked in certificate_words.shown_by(log.lines).values():
                 complained.update(dict.fromkeys(asked))
+            for line in complaints.complaining(log.lines)[-_MOST_LINES:]:  # whatever it complains of
+                own_hosts = set(hosts.hosts_in_line(line)) & set(named) if line not in lost else set()
+                complained.update(dict.fromkeys(sorted(own_hosts)))
+            texts_of_configs = [value for data in configs.values() for value in data.values()]
+            complained.update(dict.fromkeys(proxied.asked_servers(log.lines, texts_of_configs)))
             for line in clocks.about_time(log.lines):  # whose clock is wrong is not said; it may be theirs
                 complained.update(dict.fromkeys(hosts.hosts_in_line(line)))
     services: dict[ResourceRef, None] = {}

@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 
 from activities.collectors import collector
+from activities.collectors._near import workloads
 from activities.gathering import Gathering
 from cortexops.domain.kubernetes import meta
-from cortexops.domain.kubernetes.denials import binds, denials
+from cortexops.domain.kubernetes.denials import Denial, binds, denials
 from cortexops.domain.kubernetes.values import text
 from cortexops.domain.topology import Relation
 
+_REFUSED = 3  # accounts and namespaces
 _ROLES = 3
 
 
-@collector("permissions", wave=3)
+@collector("permissions", wave=4)
 async def collect(gathering: Gathering) -> None:
-    refused = denials([line for log in gathering.logs for line in log.lines])
-    if not refused:
-        return
-    account, where = refused[0].account, refused[0].where
-    gathering.connect(
-        gathering.roots[0], Relation.ACTS_AS, gathering.ref("ServiceAccount", account[0], account[1])
-    )
+    """Of the target's program or of one that it calls, whose logs are read by now."""
+    asked: set[tuple[tuple[str, str], str]] = set()
+    for workload in workloads(gathering):
+        own = {ref for ref, _ in gathering.pods_of(workload)}
+        for denial in denials([line for log in gathering.logs if log.pod in own for line in log.lines]):
+            account = gathering.ref("ServiceAccount", *denial.account)
+            gathering.connect(workload, Relation.ACTS_AS, account)
+            if (denial.account, denial.where) not in asked and len(asked) < _REFUSED:
+                asked.add((denial.account, denial.where))
+                await _bindings(gathering, denial)
+
+
+async def _bindings(gathering: Gathering, denial: Denial) -> None:
+    account, where = denial.account, denial.where
     asked = [gathering.listing("ClusterRoleBinding")]
     if where:
         asked.append(gathering.listing("RoleBinding", where))

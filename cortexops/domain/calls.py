@@ -111,10 +111,10 @@ def _unnamed(scene: Scene, subject: Subject, called: Sequence[ResourceRef]) -> l
             if not any(_ill_for_long(scene, ref) for ref in workloads):
                 down.setdefault(workloads, Link(service, workloads, tuple(lines), where, _UNNAMED))
         elif service in called and any(
-            own_words(scene, ref) and (lines or _misses_one(scene, ref) or _keeps_failing(scene, ref))
+            own_words(scene, ref) and (lines or _misses_one(scene, ref) or keeps_failing(scene, ref))
             for ref in workloads
         ):
-            sure = any(_keeps_failing(scene, ref) for ref in workloads)
+            sure = any(keeps_failing(scene, ref) for ref in workloads)
             weight = _UNNAMED if sure else _UNNAMED_WELL
             wrong.setdefault(workloads, Link(service, workloads, tuple(lines), where, weight))
     for links in (down, wrong):
@@ -125,13 +125,14 @@ def _unnamed(scene: Scene, subject: Subject, called: Sequence[ResourceRef]) -> l
     return []
 
 
-def _keeps_failing(scene: Scene, ref: ResourceRef) -> bool:
+def keeps_failing(scene: Scene, ref: ResourceRef) -> bool:
     """Whether a good part of what a workload wrote lately are failures, not one among much else."""
     for _, _, _, lines in log_lines(scene, subject_of(scene, ref, 0, 1.0)):
-        tail = lines[-_LAST_LINES:]
+        tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
         wrong = {
             *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.answered_badly(tail),
             *complaints.about_credentials(tail), *complaints.saturated(tail), *complaints.refused_by_store(tail),
+            *complaints.forbidden(tail),
         }  # fmt: skip
         if len([line for line in tail if line in wrong]) >= max(_SEVERAL, len(tail) // 8):
             return True
@@ -177,6 +178,11 @@ def _names_somebody(scene: Scene, host: str) -> bool:
     """Whether what was found in a line is a host, and no common word after "connect to"."""
     known = {ref.name for ref, _ in scene.of_kind("Service")}
     return host in known or any(mark in host for mark in ".-") or any(c.isdigit() for c in host)
+
+
+def ill_lately(scene: Scene, ref: ResourceRef) -> bool:
+    """Whether a workload is short of ready pods or fails again and again, and nothing shows that it is so for long."""
+    return _is_ill(scene, ref) and not _ill_for_long(scene, ref)
 
 
 def _ill_for_long(scene: Scene, ref: ResourceRef) -> bool:
@@ -247,6 +253,7 @@ def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, t
             complaints.about_credentials,
             complaints.saturated,
             complaints.refused_by_store,
+            complaints.forbidden,
         )
         said = next((found for each in wrong if (found := each(tail))), [])
         if said:

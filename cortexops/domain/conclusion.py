@@ -24,6 +24,7 @@ from cortexops.domain.kubernetes.control_plane import is_unobserved
 from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.quotas import used_up
 from cortexops.domain.kubernetes.values import text
+from cortexops.domain.left_open import left_open
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Severity, SignalType
@@ -79,7 +80,7 @@ def is_healthy(scene: Scene) -> bool:
         return not used_up(scene.get(scene.target) or {})
     if scene.target.kind == "Certificate":
         return meta.condition(scene.get(scene.target) or {}, "Ready").status == "True"
-    return bool(own) and not _complains(scene, own)
+    return bool(own) and not _complains(scene, own) and not left_open(scene, roots(scene))
 
 
 def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
@@ -130,6 +131,7 @@ def conclude(
         onset=scene.onset,
         severity=severity_of(list(scene.signals)) if scene.signals else Severity.MEDIUM,
         similar=tuple(similar),
+        known=left_open(scene, roots(scene)) if verdict is Verdict.UNKNOWN else (),
     )
 
 

@@ -32,6 +32,7 @@ _CACHE = re.compile(r"(?i)(redis|valkey|memcache)")
 _SCALED = re.compile(r"Scaled up replica set \S+ (?:from (\d+) to (\d+)|to (\d+) from (\d+))")
 _LATELY = timedelta(hours=6)
 _SLACK = timedelta(minutes=2)
+_ADDED = timedelta(minutes=5)
 
 
 class Grown(NamedTuple):
@@ -155,7 +156,32 @@ def _scaled(scene: Scene, subject: Subject) -> Grown | None:
         was, now = (match.group(1), match.group(2)) if match.group(1) else (match.group(4), match.group(3))
         if int(now) >= 2 * max(int(was), 1) and int(was) > 0:
             return Grown(subject.ref, f"replicas {was} → {now}", at)
-    return None
+    return _by_its_pods(scene, subject)
+
+
+def rescaled(workload: JSON) -> datetime | None:
+    """When its number of replicas was written last, if that was after it was made."""
+    write, born = meta.writes(workload, "spec", "replicas"), meta.created(workload)
+    late = write is not None and born is not None and write.at > born
+    return write.at if write is not None and late else None
+
+
+def _by_its_pods(scene: Scene, subject: Subject) -> Grown | None:
+    """The same where no event tells: most of its pods were made right after its replicas were written, and the
+    others are older."""
+    at = rescaled(subject.obj)
+    made_at = meta.created(subject.obj)
+    if at is None or made_at is None:
+        return None
+    slack = timedelta() if scene.clocks_apart else _SLACK  # then the order of writes is all that is known
+    if not scene.clocks_apart and (at - made_at <= slack or not _before(scene, at)):
+        return None
+    born = [made for _, pod in subject.pods if (made := meta.created(pod)) is not None]
+    older = [made for made in born if made < at - slack]
+    added = [made for made in born if made >= at - slack]
+    if not older or len(added) < len(older) or max(added) > at + _ADDED:
+        return None  # others came later: pods were replaced meanwhile, too
+    return Grown(subject.ref, f"replicas {len(older)} → {len(born)}", at)
 
 
 def _before(scene: Scene, at: datetime) -> bool:

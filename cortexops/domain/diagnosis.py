@@ -261,6 +261,8 @@ class Diagnosis(Frozen):
     """Texts that try to steer their reader. They had no influence and are no evidence; people are told."""
     affected: tuple[ResourceRef, ...] = ()
     examined: tuple[ResourceRef, ...] = ()
+    known: tuple[str, ...] = ()
+    """Where the cause is unknown: what was seen that is not well, in sentences of names and numbers."""
     onset: AwareDatetime | None = None
     severity: Severity = Severity.MEDIUM
     llm_used: bool = False
@@ -302,7 +304,9 @@ class Diagnosis(Frozen):
             return {
                 Verdict.HEALTHY: f"{self.target} is healthy: nothing wrong was found.",
             }.get(
-                self.verdict, f"The cause of the trouble on {self.target} could not be determined from here."
+                self.verdict,
+                f"The cause of the trouble on {self.target} could not be determined from here."
+                + (f" Known: {'; '.join(self.known)}." if self.known else ""),
             )
         words = {
             Verdict.ROOT_CAUSE: "Root cause",

@@ -10,17 +10,47 @@ from cortexops.domain.kubernetes import hosts, meta, pods
 from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.signal import SignalType
+from cortexops.domain.signal import Signal, SignalType
 from cortexops.domain.topology import Relation
 
 _SERVES = frozenset(
     {"Service", "Ingress", "HTTPRoute", "Gateway", "Deployment", "StatefulSet", "DaemonSet", "Rollout"}
 )
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_-]")
+_ANSWERING = frozenset({"Service", "Ingress", "HTTPRoute", "Gateway"})  # none of them has replicas to miss
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]")
 _BAD_ANSWERS = re.compile(
-    r"(?i)\b(?:errors?|fail(?:ing|ures?|s)?|5xx|http ?5\d\d|50[0-4]s?|burn(?:s|ing)?|slo|down|outage|unavailable)\b"
+    r"(?i)\b(?:errors?|fail(?:ing|ures?|s|ed)?|5xx|http ?5\d\d|50[0-4]s?|burn(?:s|ing)?|slo|down|outage|unavailable"
+    r"|unreachable|not (?:responding|reachable|answering)|time ?outs?|timed ?out|degraded|reject(?:s|ed|ing|ions?)?"
+    r"|drop(?:s|ped|ping)|refus(?:ed|als?|ing)|(?:no|zero) (?:new )?(?:orders|payments|requests|sign ?ups|bookings"
+    r"|logins|sales|traffic))\b"
 )
-_OF_THE_PLATFORM = re.compile(r"(?i)(kube|node|prometheus|alertmanager|etcd|core ?dns|target|cert|watchdog)")
+_FLOWS = r"(?:messages?|records?|events?|jobs?|tasks?|orders|offsets?|data|samples|batches)"
+_CONSUMERS = (
+    r"(?:consumers?|workers?|listeners?|subscribers?|subscriptions?|processors?|pipelines?|partitions?)"
+)
+_TOO_LATE = re.compile(
+    r"(?i)\b(?:lag(?:s|ging|ged)?|backlogs?|backlogged|slo(?:w|wness|wer)|delay(?:s|ed)?|latency|saturat(?:ed|ion|ing)"
+    r"|stuck(?! (?:in )?(?:terminating|pending|creating|deleting|rol))|stall(?:s|ed|ing)|stale(?:ness)?|freshness"
+    rf"|(?:queues?|topics?|outbox|mailbox) (?:is |are |not |too )?"
+    r"(?:depth|length|size|grow\w{0,4}|full|age|long|drain\w{0,3}|overflow\w{0,3})"
+    rf"|(?:queued|unprocessed|unacked|pending|overdue) {_FLOWS}|{_FLOWS} (?:are |is )?(?:behind|overdue|queued|unacked)"
+    rf"|(?:no|zero) (?:new )?{_FLOWS}|idle {_CONSUMERS}|{_CONSUMERS} (?:is |are |has been )?idle)\b"
+)
+"""Work that waits: what latency is to a caller, it is to those who wait for what a consumer does."""
+_OBJECTIVE = re.compile(
+    r"(?i)\b(?:slos?|error ?budgets?|burn ?rates?|service level|availability objective)\b"
+)
+_MEASURED = re.compile(
+    r"(?i)(?:(?:\b(?:above|below|over|under|exceed(?:s|ed|ing)?|(?:more|less|fewer|higher|lower) than)|[<>]=?) ?\d"
+    r"|\d ?(?:%|percent)? (?:above|below|over|under)\b)"
+)
+_OF_PODS = re.compile(
+    r"(?i)\b(?:replicas?|pods?|containers?|restart(?:s|ed|ing)?|nodes?|endpoints?|cpu|memory)\b"
+)
+"""What an alert may measure that statuses do show."""
+_OF_THE_PLATFORM = re.compile(
+    r"(?i)(kube|node(?!js)|prometheus|alertmanager|etcd|core ?dns|target|cert|watchdog)"
+)
 """Rules of the platform have names of their own for what is wrong; what they call failed is no answer."""
 
 
@@ -84,15 +114,48 @@ def seen_until(scene: Scene) -> datetime:
 
 
 def signal_types(scene: Scene) -> set[SignalType]:
-    """What the alerts are about. One that has no type of its own, is about something that serves, and speaks of
-    failures (`CheckoutFailing`, `SiteDown`, "error budget burn") is about bad answers."""
+    """What the alerts are about. One that has no type of its own, is about something that serves or consumes, and
+    speaks of failures (`CheckoutFailing`, `SiteDown`, "error budget burn") is about bad answers; one that speaks
+    of work that waits (`ConsumerLag`, `QueueNotDrained`, `StaleFeed`) is about late ones."""
     found = {signal.type for signal in scene.signals}
     for signal in scene.signals:
-        if signal.type is SignalType.OTHER and signal.resource.kind in _SERVES:
-            told = f"{_CAMEL.sub(' ', signal.name)} {signal.summary}"
-            if _BAD_ANSWERS.search(told) and not _OF_THE_PLATFORM.match(signal.name):
+        if signal.type is SignalType.OTHER and signal.resource.kind in _SERVES and not _of_platform(signal):
+            told = _told(signal)
+            if _BAD_ANSWERS.search(told):
                 found.add(SignalType.ERROR_RATE)
+            if _TOO_LATE.search(told):
+                found.add(SignalType.LATENCY)
+        unavailable = signal.type is SignalType.REPLICAS_MISSING and signal.resource.kind in _ANSWERING
+        if unavailable and not _of_platform(signal):
+            found.add(SignalType.ERROR_RATE)
     return found
+
+
+def shown_by_no_status(scene: Scene) -> list[str]:
+    """The names of the alerts about a symptom that no status of any object shows: lag, backlog, staleness,
+    saturation, an objective that is missed, a rate of the team's own. That pods are ready says nothing of these."""
+    asked = (SignalType.OTHER, SignalType.ERROR_RATE, SignalType.LATENCY)
+    return [
+        signal.name
+        for signal in scene.signals
+        if signal.type in asked
+        and not _of_platform(signal)
+        and (_TOO_LATE.search(_told(signal)) or _OBJECTIVE.search(_told(signal)) or _of_its_own(signal))
+    ]
+
+
+def _of_its_own(signal: Signal) -> bool:
+    """Whether it reports a measure that has passed a bound, and that is none of pods."""
+    told = _told(signal)
+    return signal.type is SignalType.OTHER and bool(_MEASURED.search(told)) and not _OF_PODS.search(told)
+
+
+def _told(signal: Signal) -> str:
+    return f"{_CAMEL.sub(' ', signal.name)} {signal.summary}"
+
+
+def _of_platform(signal: Signal) -> bool:
+    return _OF_THE_PLATFORM.match(signal.name) is not None
 
 
 def top_owner(scene: Scene, ref: ResourceRef) -> ResourceRef:

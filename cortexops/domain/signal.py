@@ -240,20 +240,25 @@ class FateReason(_Word):
     KEEPS_FAILING = "keeps_failing"
 
 
-_NAME_HINTS: tuple[tuple[tuple[str, ...], SignalType], ...] = (
+_NAME_HINTS: tuple[tuple[tuple[str, ...], SignalType], ...] = (  # what is unavailable alone may be a whole site
     (("oom",), SignalType.OOM_KILL),
     (("crashloop", "crash_loop", "backoff restarting"), SignalType.CRASH_LOOP),
     (("imagepull", "image_pull", "errimage"), SignalType.IMAGE_PULL),
     (("unhealthy", "probe", "notready pod", "podnotready"), SignalType.PROBE_FAILURE),
     (("nodenotready", "node_not_ready", "nodeunreachable", "kubelettarget"), SignalType.NODE_NOT_READY),
     (("rollout", "generationmismatch", "progressdeadline"), SignalType.ROLLOUT_STUCK),
-    (("replicasmismatch", "replicas_mismatch", "unavailable"), SignalType.REPLICAS_MISSING),
+    (
+        ("replicasmismatch", "replicas_mismatch", "replicasunavailable", "replicas_unavailable",
+         "unavailablereplicas", "unavailable_replicas", "podsunavailable", "pods_unavailable",
+         "deploymentunavailable", "statefulsetunavailable", "daemonsetunavailable", "workloadunavailable"),
+        SignalType.REPLICAS_MISSING,
+    ),
     (("failedscheduling", "unschedulable", "pending"), SignalType.SCHEDULING),
     (("memory",), SignalType.MEMORY_HIGH),
     (("cputhrottling", "cpu"), SignalType.CPU_HIGH),
     (("errorrate", "error_rate", "5xx", "http_errors"), SignalType.ERROR_RATE),
     (("latency", "slow"), SignalType.LATENCY),
-)
+)  # fmt: skip
 
 
 @lru_cache(4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cortexops.domain.kubernetes import meta, pods
 from cortexops.domain.kubernetes.values import mapping, number, objects
@@ -21,8 +21,8 @@ def is_warming_up(scene: Scene, ref: ResourceRef, pod: JSON) -> bool:
     Nothing of it has restarted, no warning speaks of it, and it is not older than its slowest container may be
     before a startup probe gives up or a readiness probe is first asked.
     """
-    born = meta.created(pod)
-    if scene.clocks_apart or born is None or meta.deleting_since(pod) is not None or pods.is_finished(pod):
+    born = _born(scene, pod)
+    if born is None or meta.deleting_since(pod) is not None or pods.is_finished(pod):
         return False
     states = pods.container_states(pod)
     if any(
@@ -33,6 +33,15 @@ def is_warming_up(scene: Scene, ref: ResourceRef, pod: JSON) -> bool:
         return False
     allowed = max((_allowed(each) for each in objects(pod, "spec", "containers")), default=0)
     return seen_until(scene) - born < _SETTING_UP + timedelta(seconds=allowed)
+
+
+def _born(scene: Scene, pod: JSON) -> datetime | None:
+    """When the pod was made; where objects' times are of another clock, when its statuses say that it began."""
+    if not scene.clocks_apart:
+        return meta.created(pod)
+    times = [meta.condition(pod, kind).since for kind in ("PodScheduled", "Initialized", "Ready")]
+    times += [state.running_since for state in pods.container_states(pod)]
+    return min((time for time in times if time is not None), default=None)
 
 
 def _allowed(container: JSON) -> int:

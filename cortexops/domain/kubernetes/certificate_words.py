@@ -10,7 +10,8 @@ from cortexops.domain.kubernetes.remembered import Remembered
 _PAST = Remembered(
     r"(?i)(certificate (?:has |is |was |already )?expired|expired certificate|certificate_?expired|cert_has_expired"
     r"|certificateexpiredexception|certificatenotyetvalid|certificate is not (?:yet )?valid"
-    r"|expired or is not yet valid|certificate (?:validity|chain).{0,40}expired|\bnotafter: )"
+    r"|expired or is not yet valid|certificate (?:validity|chain).{0,40}expired|\bnotafter: "
+    r"|invalid peer certificate: (?:expired|notvalidyet)\b)"
 )
 _FROM_PEER = Remembered(
     r"(?i)(\bremote error\b|received fatal alert|\bfatal alert\b|(?:sslv3|tlsv1\S*) alert\b|alert received"

@@ -12,11 +12,14 @@ _NO_CODE = r"(?<![\[,.:\d-])"
 """What stands before a number that is no status: a process id, milliseconds, the line of a source file."""
 _CODED = r"(?:(?:status|code|http|response)[\"' :=\[]{1,3}|error[\"']?[=:][\"']?)"
 _WORDS = Remembered(
-    r"(?i)\b(error|err|fatal|panic|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot"
+    r"(?i)\b(error|err|fatal|panic|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot|can't"
     r"|could not|couldn't|unable|missing|required|refused|denied|unknown|unexpected|not found|no such"
     r"|upstream_reset\w*|connection_failure|no_healthy_upstream|connect_timeout"  # flags of Envoy
     r"|already in use|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad"
-    r"|abort(?:ed|ing)?|expired)\b"
+    r"|abort(?:ed|ing)?|expired|no_route|unroutable|no responders|maximum payload|slow consumer|rebalancing"
+    r"|nohostavailable|clusterdown|masterdown|is loading the dataset|unknown_topic_or_partition|not_leader\w*"
+    r"|not_coordinator|(?:coordinator|leader)_not_available|not_enough_replicas\w*|resource_?exhausted|deadlock"
+    r"|canceling statement)\b|_exception\b|\bnot_found - no "
     r"|\b[A-Z]\w*(?:Error|Exception)\b"
 )
 _LEVEL = re.compile(
@@ -35,6 +38,7 @@ _UNREACHABLE = Remembered(
     r"|zero addresses|broker transport failure"
     r"|connection (?:failed|closed|lost)|server closed the connection"
     r"|could not be established|not present in metadata|no resolvable bootstrap"
+    r"|no(?:host|node)available|no responders"
     rf"|{_NO_CODE}\b50[234]\b|{_CODED}50[234]\b"
     r"|service unavailable|bad gateway|gateway time-?out|unavailable|upstream)"
 )
@@ -43,7 +47,8 @@ _CREDENTIALS = Remembered(
     r"|wrongpass|noauth|invalid username-password|invalid (?:credentials?|password|token|api key"
     r"|signature|username)|unauthori[sz]ed"
     rf"|{_NO_CODE}\b40[13]\b(?! ?(?:ms|us|bytes|rows)\b)|{_CODED}40[13]\b"
-    r"|wrong password|bad credentials|login failed|certificate (?:has expired|signed by unknown|verify failed"
+    r"|wrong password|bad credentials|login failed|invalid peer certificate"
+    r"|certificate (?:has expired|signed by unknown|verify failed"
     r"|is not valid)|x509:|pkcs|private key)"
 )
 _RESOLVING = Remembered(
@@ -55,6 +60,8 @@ _SETTING = re.compile(r"\b(?=\w*[a-z]\w*[A-Z_]|\w+-\w)[A-Za-z][\w-]{6,60}\b")
 _NO_SUCH_NAME = Remembered(
     r"(?i)(\bno such host\b|\bnxdomain\b|\benotfound\b|name or service not known|\bunknown ?host)"
 )
+_NO_SERVER = r"\bcan't connect to (?:\w{1,20} )?server (?:on|at) \S{1,260}"
+"""Of the clients of MySQL, which may tell why only by the operating system's number: 110 no answer, 111 refused."""
 _BAD_ANSWER = Remembered(
     r"(?i)((?:status|code|returned|responded|answered|response|got|received)[^\n]{0,30}\b5\d\d\b|internal server error"
     r"|\b5\d\d (?:server error|returned|response)\b)"
@@ -65,31 +72,50 @@ _OF_A_PEER = Remembered(
     r"|\b_?inactiverpcerror\b|\bhttp(?:server|client)errorexception\b|\bwebclientresponseexception\b"
     r"|\bfeignexception\b|\brequest failed with status code [45]\d\d\b"
     r"|\b[45]\d\d (?:server|client) error: .{0,60} for url\b"
-    r"|\bfailed to (?:connect|receive|retrieve|fetch|read|get)\b.{0,80}\b(?:to|from)\b)"
+    r"|\bfailed to (?:connect|receive|retrieve|fetch|read|get)\b.{0,80}\b(?:to|from)\b"
+    r"|(?:circuit_breaking|rejected_execution|search_phase_execution|master_not_discovered|cluster_block)_exception"
+    r"|\ball shards failed\b|\bno_route\b|\bunroutable\b|\bnot_found - no (?:queue|exchange|binding)\b"
+    r"|\bunknown_topic_or_partition\b|\bnot_leader_(?:or_follower|for_partition)\b|\bnot_coordinator\b"
+    r"|\b(?:coordinator|leader)_not_available\b|\bnot_enough_replicas|\b(?:group is rebalancing|rebalance_in_progress)"
+    r"|\bclusterdown\b|\bmasterdown\b|\bredis is loading the dataset|\bwriteconcern(?:failed|error|timeout)"
+    r"|\bmaximum payload (?:violation|exceeded)|\bresource_?exhausted\b"
+    r"|\bcanceling statement due to|\block wait timeout exceeded|\bdeadlock found when trying)"
 )
+_GIVEN_UP_BY_SERVER = Remembered(
+    r"(?i)(canceling statement due to|lock wait timeout exceeded|\block timeout\b|maximum statement execution time)"
+)
+"""A server that has answered, after its own limit of time: no packet was lost."""
 _SLOW = Remembered(
-    r"(?i)(i/o timeout|timed? ?out|deadline exceeded|etimedout|connection timeout|no route to host)"
+    r"(?i)(i/o timeout|timed? ?out|deadline exceeded|etimedout|connection timeout|no route to host"
+    rf"|{_NO_SERVER} \((?:110|113|60|10060)\b)"
 )
 _SATURATED = Remembered(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max(?:imum)? (?:number of )?connections"
     r"|max_connections|max number of clients reached|connection limit (?:exceeded|reached)"
     r"|connection pool (?:is )?(?:exhausted|timeout|full)|pool (?:is )?exhausted|connection is not available"
     r"|queuepool limit|timeout (?:waiting for|acquiring|expired).{0,40}(?:connection|pool)"
+    r"|timed out (?:while )?(?:waiting for|checking out|acquiring) .{0,40}(?:connection|pool)|wait queue (?:is )?full"
+    r"|\berror(?: code)?:? ?1040\b|waitqueuefull"
     r"|unable to (?:acquire|obtain|get) .{0,30}connection|no (?:free|available|idle) connections?"
     r"|out of connections|too many open files|emfile)"
 )
 _AT_SERVER = Remembered(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
-    r"|connection limit)"
+    r"|connection limit|\berror(?: code)?:? ?1040\b)"
 )
 _WHY_NO_CONNECTION = Remembered(
     r"(?i)(connection (?:to \S+ )?refused|econnrefused|\bto \S+:\d{2,5} refused|no such host|unknown ?host"
-    r"|name or service not known|enotfound)"
+    rf"|name or service not known|enotfound|{_NO_SERVER} \((?:111|61|10061)\b)"
 )
+_REFUSED = Remembered(
+    rf"(?i)(connection (?:to \S+ )?refused|econnrefused|\bto \S+:\d{{2,5}} refused|{_NO_SERVER} \((?:111|61|10061)\b"
+    r"|\(111: |\" 50[23] UF\b|upstream connect error|delayed connect error: 111|connection_failure)"
+)
+_NOT_CONNECTED = Remembered(r"(?i)\b(?:fail(?:ed|ure)|unable|could not|cannot|can't)(?: to)? connect\b")
 _NO_ANSWER = Remembered(
     r"(?i)((?:read|connect|socket|write)[ _]?timed? ?out|\betimedout\b|i/o timeout|sockettimeoutexception"
     r"|connection attempt timed out|could not (?:receive|send) data (?:from|to)|error occurred while sending to the"
-    r" backend|communications link failure|server selection timed? ?out)"
+    rf" backend|communications link failure|server selection timed? ?out|{_NO_SERVER} \((?:110|60|10060)\b)"
 )
 _DATABASE = Remembered(
     r"(?i)(sql|jdbc|postgres|psycopg|pgx|mongo|database|hibernate|to the backend|communications link)"
@@ -118,8 +144,10 @@ _HEAP = Remembered(
 )
 _OWN_FAULT = Remembered(
     r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
-    r"|\b\w*error\b)"
+    r"|\b\w*error\b|\bslow consumer, messages dropped)"
 )
+_FORBIDDEN = Remembered(r" is forbidden: User \\?\"system:serviceaccount:")
+_EVICTING = Remembered(r"(?i)\bevicted_keys[\"']?[=: ]{1,3}[1-9]")
 _SERVER_ERROR = Remembered(
     r"\"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\"]* HTTP/[\d.]+\" 5\d\d\b"
     r"|\b(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /\S* (?:HTTP/[\d.]+ )?(?:- |-> |=> )?5\d\d\b"
@@ -197,12 +225,31 @@ def settings(line: str) -> list[str]:
 
 def of_a_peer(lines: Sequence[str]) -> list[str]:
     """Complaints that hand on what a peer answered, whatever that was."""
-    return [line for line in complaining(lines) if _OF_A_PEER.search(line)]
+    return [line for line in complaining(lines) if _is_of_a_peer(line)]
+
+
+def _is_of_a_peer(line: str) -> bool:
+    """Whether it is in words of clients of others, or tells how a URL was answered."""
+    return _OF_A_PEER.search(line) or ("://" in line and _BAD_ANSWER.search(line))
 
 
 def slow(lines: Sequence[str]) -> list[str]:
     """Complaints that an answer did not come, as when packets are dropped; a refusal is none."""
-    return [line for line in unreachable(lines) if _SLOW.search(line)]
+    return [
+        line for line in unreachable(lines) if _SLOW.search(line) and not _GIVEN_UP_BY_SERVER.search(line)
+    ]
+
+
+def refused(lines: Sequence[str]) -> list[str]:
+    """Complaints that nobody listens where a connection was asked for: it was refused, or failed at once."""
+    return [
+        line
+        for line in lines
+        if _REFUSED.search(line)
+        or (
+            _NOT_CONNECTED.search(line) and not any(e.search(line) for e in (_SLOW, _CREDENTIALS, _SATURATED))
+        )
+    ]
 
 
 def saturated(lines: Sequence[str]) -> list[str]:
@@ -268,6 +315,11 @@ def store_disk_full(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if _STORE_DISK.search(line) and not _is_mild(line)]
 
 
+def evicting(lines: Sequence[str]) -> list[str]:
+    """Lines, of whatever level, by which a store has thrown away what it was given for want of memory."""
+    return [line for line in lines if _EVICTING.search(line)]
+
+
 def refused_by_store(lines: Sequence[str]) -> list[str]:
     """Complaints that a store answers and refuses to write, for whatever reason."""
     found = {*read_only(lines), *store_full(lines), *store_disk_full(lines)}
@@ -301,7 +353,7 @@ def own_fault(lines: Sequence[str]) -> list[str]:
         for line in complaining(lines)
         if _OWN_FAULT.search(line)
         and not _UNREACHABLE.search(line)
-        and not _OF_A_PEER.search(line)
+        and not _is_of_a_peer(line)
         and not _CREDENTIALS.search(line)
         and not refused_by_store([line])
     ]
@@ -338,6 +390,11 @@ def signed_in_as(line: str) -> str:
 def answers_with_errors(lines: Sequence[str]) -> list[str]:
     """Lines of an access log of requests that were answered 5xx."""
     return [line for line in lines if _SERVER_ERROR.search(line)]
+
+
+def forbidden(lines: Sequence[str]) -> list[str]:
+    """Complaints of a program that the API server does not permit its service account what it needs."""
+    return [line for line in lines if _FORBIDDEN.search(line)]
 
 
 def about_credentials(lines: Sequence[str]) -> list[str]:

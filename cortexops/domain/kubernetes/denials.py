@@ -50,6 +50,15 @@ def allows(role: JSON, denial: Denial) -> bool:
     )
 
 
+def speaks_of(role: JSON, denial: Denial) -> bool:
+    """Whether a Role or ClusterRole permits anything at all on what was refused."""
+    return any(
+        {denial.group, "*"} & set(words(rule, "apiGroups"))
+        and {denial.resource, "*"} & set(words(rule, "resources"))
+        for rule in objects(role, "rules")
+    )
+
+
 def binds(binding: JSON, account: tuple[str, str]) -> bool:
     """Whether a RoleBinding or ClusterRoleBinding names the account."""
     return any(

@@ -21,12 +21,15 @@ _JAVA = re.compile(rf"(?<![\w./@-])({_NAME})/\d{{1,3}}(?:\.\d{{1,3}}){{3}}:\d{{2
 _PROXIED = re.compile(r"\bupstream: \"")
 _OF_THE_CLIENT = re.compile(r"\b(?:client|server|host|referrer|request): (?:\"[^\"]*\"|[^,\s]*)")
 """What an error line of nginx tells of the request it served; whom it asked stands behind `upstream`."""
+_WEBHOOK = re.compile(r"(?i)(\bwebhook )\\*[\"'][^\"'\\\s]{1,253}\\*[\"']")
+"""The name of an admission webhook, which is written like a host's and is none; whom it calls stands in the URL."""
 _ASKED_RESOLVER = re.compile(r"->\[?([0-9A-Fa-f.:]+?)\]?:53\b")
 _ACCESS = re.compile(r"\"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\"]* HTTP/[\d.]+\" \d{3}\b")
 _QUOTED_BY_CLIENT = re.compile(rf"\"(?!{_NAME}:\d{{2,5}}\")[^\"]*\"")
 """In a line of an access log: the request, who sent it and from which page; not the address it was sent on to."""
 _PORT_IN_URL = re.compile(rf"://(?:[^\s/@\"']*@)?({_NAME}):(\d{{2,5}})(?!\d)")
 _QUALIFIED = re.compile(rf"(?<![\w./@-])({_LABEL}(?:\.{_LABEL}){{1,}})(?![\w-])")
+_SERVER = re.compile(rf"^\s*server(?:-template)?(?:\s+\S+){{0,2}}\s+({_NAME}):\d{{2,5}}(?=[\s;]|$)")
 _LOOKUP = re.compile(
     rf"(?i)(?:lookup|enotfound|eai_again|getaddrinfo(?: [a-z_]+)?|unknownhostexception|resolve|resolving"
     rf"|host(?:name)?|address|connect(?:ing|ion)? to|server at|to server)"
@@ -94,7 +97,7 @@ def hosts_in_line(line: str) -> list[str]:
 
 @lru_cache(LINES)
 def _hosts_in(line: str) -> tuple[str, ...]:
-    line = _RESOLVER.sub(r"\1", line)
+    line = _WEBHOOK.sub(r"\1", _RESOLVER.sub(r"\1", line))
     if _PROXIED.search(line):
         line = _OF_THE_CLIENT.sub("", line)
     if _ACCESS.search(line):
@@ -166,7 +169,14 @@ def hosts_of_template(pod_spec: JSON, configs: Mapping[str, Mapping[str, str]]) 
                 found += hosts_in_value(key, line.strip()) if "\n" not in value else []
                 if "\n" in value:
                     found += hosts_in_value(inner.strip(), rest.strip().strip("\"'") or line.strip())
+                    found += _at_server(line)
     return list(dict.fromkeys(found))
+
+
+def _at_server(line: str) -> list[str]:
+    """The address that a line of a proxy's configuration gives for a server (`server a1 cart.shop.svc:8080 check`,
+    `server cart.shop.svc:8080;`)."""
+    return _unique([match.group(1) for match in _SERVER.finditer(line)])
 
 
 def takes_telemetry(service: str) -> bool:

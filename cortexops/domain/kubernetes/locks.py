@@ -10,6 +10,11 @@ _WAITS = re.compile(
     r"(?i)(lock timeout|lock wait timeout exceeded|still waiting for \w*lock\b|could not obtain lock"
     r"|waiting for (?:table )?metadata lock|lock request time ?out|\block_not_available\b)"
 )
+_GAVE_UP = re.compile(
+    r"(?i)(statement timeout|\bquerytimeoutexception\b|query (?:execution was interrupted, )?(?:timed? ?out\b|maximum"
+    r" statement execution time exceeded)|max_statement_time exceeded)"
+)
+_OWN_PID = r"(?i)\bpid[\"']?\s*[:=]?\s*{pid}\b"
 _HOLDING = re.compile(
     r"(?i)process(?:es)? holding the lock: (?P<pids>\d+(?:, \d+)*)(?: \((?P<more>[^)]{1,200})\))?"
 )
@@ -43,13 +48,25 @@ def waits_for_lock(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if _WAITS.search(line)]
 
 
+def gave_up(lines: Sequence[str]) -> list[str]:
+    """Complaints that a statement took too long. It may have waited for a lock, where the database tells of one."""
+    return [line for line in lines if _GAVE_UP.search(line)]
+
+
+def goes_by(pids: Sequence[str], lines: Sequence[str]) -> bool:
+    """Whether a program tells that the database serves it in one of the processes, and that it takes locks."""
+    told = any(re.search(_OWN_PID.format(pid=re.escape(pid)), line) for pid in pids for line in lines)
+    return told and bool(takes_locks(lines))
+
+
 def takes_locks(lines: Sequence[str]) -> list[str]:
     """Lines in which a program tells that it begins what locks a table."""
     return [line for line in lines if _TAKES.search(line)]
 
 
 def holders(lines: Sequence[str]) -> list[Holder]:
-    """Whom the log of a database names as holding a lock; each set of processes once, the latest first."""
+    """Whom the log of a database names as holding a lock; each set of processes once, the latest first. One without
+    names is known by its processes alone."""
     found: dict[tuple[str, ...], Holder] = {}
     for line in reversed(lines):
         match = _HOLDING.search(line)
@@ -67,4 +84,4 @@ def holders(lines: Sequence[str]) -> list[Holder]:
         users = {name for each in told for name in [*_USER.findall(each), *_AT.findall(each)]}
         names = programs or users
         found[pids] = Holder(pids, frozenset(names), tuple(shown))
-    return [holder for holder in found.values() if holder.names]
+    return list(found.values())
