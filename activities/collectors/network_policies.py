@@ -23,11 +23,11 @@ async def collect(gathering: Gathering) -> None:
     for caller in callers:
         own = {ref for ref, _ in gathering.pods_of(caller)}
         if not any(
-            complaints.slow(log.lines) or complaints.resolving(log.lines)
+            complaints.slow(log.lines) or complaints.resolving(log.lines) or complaints.of_a_peer(log.lines)
             for log in gathering.logs
             if log.pod in own
         ):
-            continue
+            continue  # what it hands on may have begun as a time-out further on
         for service in gathering.connected(caller, Relation.CALLS):
             for behind in gathering.connected(service, Relation.SELECTS):
                 if behind.kind != "Pod" and behind not in suspects:

@@ -129,10 +129,11 @@ def keeps_failing(scene: Scene, ref: ResourceRef) -> bool:
     """Whether a good part of what a workload wrote lately are failures, not one among much else."""
     for _, _, _, lines in log_lines(scene, subject_of(scene, ref, 0, 1.0)):
         tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
+        if complaints.disk_full(tail) or complaints.refused_by_store(tail):
+            return True  # one such line is enough
         wrong = {
             *complaints.own_fault(tail), *complaints.unreachable(tail), *complaints.answered_badly(tail),
-            *complaints.about_credentials(tail), *complaints.saturated(tail), *complaints.refused_by_store(tail),
-            *complaints.forbidden(tail),
+            *complaints.about_credentials(tail), *complaints.saturated(tail), *complaints.forbidden(tail),
         }  # fmt: skip
         if len([line for line in tail if line in wrong]) >= max(_SEVERAL, len(tail) // 8):
             return True
@@ -252,6 +253,7 @@ def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, t
             complaints.of_a_peer,
             complaints.about_credentials,
             complaints.saturated,
+            complaints.disk_full,
             complaints.refused_by_store,
             complaints.forbidden,
         )

@@ -21,7 +21,7 @@ from tests.support.model import KEY, FakeModel
 API = ResourceRef(cluster="prod-eu", kind="Deployment", namespace="shop", name="api")
 NODE = ResourceRef(cluster="prod-eu", kind="Node", name="n1")
 DB = ResourceRef(cluster="prod-eu", kind="StatefulSet", namespace="shop", name="db")
-PRICED = StageSettings(price_in=1.0, price_out=4.0, timeout_seconds=5)
+PRICED = StageSettings(price_in=1.0, price_out=4.0, timeout_seconds=20)
 
 
 def settings_for(model: FakeModel, **changes: Any) -> ModelSettings:

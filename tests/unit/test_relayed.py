@@ -149,3 +149,35 @@ def test_reading_the_same_log_forty_times_costs_little_more_than_once() -> None:
 
     first = read()
     assert sum(read() for _ in range(10)) < first * 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[warn] GET http://billing:8080/preview/77120 -> 500",
+        'ts=1 level=warning msg="labs call" url=http://labs:8080/match status=504',
+        'INFO:httpx:HTTP Request: POST http://basket:3000/v1 "HTTP/1.1 502 Bad Gateway"',
+        "info: http://sessions:8080/check responded with 401",
+    ],
+)
+def test_a_call_with_the_status_that_answered_it_is_the_peers_at_whatever_level(line: str) -> None:
+    assert complaints.answered_badly([line]) == complaints.of_a_peer([line]) == [line]
+    assert complaints.own_fault([line]) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO GET http://billing:8080/preview/500 -> 200",
+        "level=info url=http://labs:8080/match took=504ms status=200",
+        "INFO listening on http://0.0.0.0:8080",
+    ],
+)
+def test_a_call_that_went_well_is_no_complaint(line: str) -> None:
+    assert complaints.complaining([line]) == []
+
+
+def test_an_upstream_inside_the_braces_of_a_proxys_file_is_read() -> None:
+    file = "server {\n  location /api { proxy_pass http://claims-api:8080; }\n}\n"
+    spec = {"containers": [{"name": "nginx"}]}
+    assert "claims-api" in hosts.hosts_of_template(spec, {"conf": {"default.conf": file}})

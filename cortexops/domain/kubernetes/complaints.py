@@ -62,6 +62,12 @@ _NO_SUCH_NAME = Remembered(
 )
 _NO_SERVER = r"\bcan't connect to (?:\w{1,20} )?server (?:on|at) \S{1,260}"
 """Of the clients of MySQL, which may tell why only by the operating system's number: 110 no answer, 111 refused."""
+_FAILED_CALL = Remembered(
+    r"(?i)\b(?:https?|grpc)://[^\s\"'<>]{3,200}[\"']?[^\n]{0,40}?"
+    r"(?:[-=]>|\bstatus(?:_?code)?[\"']?[=:]|\bhttp/[\d.]+[\"']?|\b(?:returned|responded|answered|got)(?: with)?)"
+    r" ?[\"']?(?:5\d\d|40[13]|429)\b"
+)
+"""A call to an address and the status that it was answered with, whatever level it is written at."""
 _BAD_ANSWER = Remembered(
     r"(?i)((?:status|code|returned|responded|answered|response|got|received)[^\n]{0,30}\b5\d\d\b|internal server error"
     r"|\b5\d\d (?:server error|returned|response)\b)"
@@ -183,7 +189,11 @@ _LISTENING = re.compile(
 
 def complaining(lines: Sequence[str]) -> list[str]:
     """The lines that report something wrong, in their order; lines marked as mere information do not."""
-    return [line for line in lines if _WORDS.search(line) and (_ALWAYS.search(line) or not _is_mild(line))]
+    return [
+        line
+        for line in lines
+        if _FAILED_CALL.search(line) or (_WORDS.search(line) and (_ALWAYS.search(line) or not _is_mild(line)))
+    ]
 
 
 @lru_cache(LINES)
@@ -205,7 +215,7 @@ def waiting_for(lines: Sequence[str]) -> list[str]:
 
 def answered_badly(lines: Sequence[str]) -> list[str]:
     """Complaints that a peer answered with an error of its own."""
-    return [line for line in complaining(lines) if _BAD_ANSWER.search(line) or _OF_A_PEER.search(line)]
+    return [line for line in complaining(lines) if _BAD_ANSWER.search(line) or _is_of_a_peer(line)]
 
 
 def resolving(lines: Sequence[str]) -> list[str]:
@@ -230,7 +240,9 @@ def of_a_peer(lines: Sequence[str]) -> list[str]:
 
 def _is_of_a_peer(line: str) -> bool:
     """Whether it is in words of clients of others, or tells how a URL was answered."""
-    return _OF_A_PEER.search(line) or ("://" in line and _BAD_ANSWER.search(line))
+    return (
+        _OF_A_PEER.search(line) or _FAILED_CALL.search(line) or ("://" in line and _BAD_ANSWER.search(line))
+    )
 
 
 def slow(lines: Sequence[str]) -> list[str]:

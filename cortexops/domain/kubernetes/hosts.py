@@ -170,6 +170,7 @@ def hosts_of_template(pod_spec: JSON, configs: Mapping[str, Mapping[str, str]]) 
                 if "\n" in value:
                     found += hosts_in_value(inner.strip(), rest.strip().strip("\"'") or line.strip())
                     found += _at_server(line)
+                    found += _unique([match.group(1) for match in _IN_URL.finditer(line)])
     return list(dict.fromkeys(found))
 
 
