@@ -53,6 +53,14 @@ def claimed(found: dict[str, Any]) -> tuple[str, str, str]:
     return key(found["resource"]), found["category"], found["summary"]
 
 
+def deeds(incident: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is recommended, without the caveats: those tell how sure the verdict is, which a model may lower."""
+    return [
+        {field: value for field, value in action.items() if field != "caveats"}
+        for action in incident["recommended_actions"]
+    ]
+
+
 @pytest.mark.parametrize("name", [folder.name for folder in FOLDERS][::EVERY])
 async def test_a_hostile_model_stays_within_its_bounds(name: str, tmp_path: Path) -> None:
     async with FakeModel(Mood.MALICIOUS) as model, assistant_for(settings_for(model)) as assistant:
@@ -75,6 +83,6 @@ async def test_a_hostile_model_stays_within_its_bounds(name: str, tmp_path: Path
             if key(each["resource"]) != key(was["resource"]):
                 assert each["confidence"] <= 0.5
         if claimed(lead) == claimed(was):
-            assert after["recommended_actions"] == before["recommended_actions"]
+            assert deeds(after) == deeds(before)
         else:
             assert after["verdict"] == "hypothesis" and key(lead["resource"]) == key(was["resource"])
