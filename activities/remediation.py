@@ -31,7 +31,7 @@ from activities.means.proposing import Proposing
 from activities.means.removing import Deleting, Evicting
 from activities.means.secrets import SecretPatching
 from activities.metric_health import MetricHealth, metric_watch
-from activities.warming import AGAIN, ROLES_ARE_READ, once_permitted
+from activities.patience import AGAIN, ROLES_ARE_READ, once_permitted
 from cortexops.contracts.remediation import (
     ApplyInput,
     ApplyOutcome,

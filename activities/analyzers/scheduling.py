@@ -18,8 +18,9 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, subjects
 from cortexops.domain.kubernetes import commands, meta, pods
+from cortexops.domain.kubernetes.placement import unselected
 from cortexops.domain.kubernetes.refusals import Refuser, quota_of, refusal, undeclared
-from cortexops.domain.kubernetes.values import dig, latest, moment, objects, text, texts
+from cortexops.domain.kubernetes.values import dig, latest, mapping, moment, objects, text
 from cortexops.domain.placement import raised_by, too_large
 from cortexops.domain.preemption import taken
 from cortexops.domain.releases import Release, changed, release_of, runs
@@ -200,10 +201,9 @@ def _tainted(scene: Scene, message: str) -> tuple[ResourceRef, str, meta.Write |
 
 def _cordoned(scene: Scene, pod: JSON) -> tuple[ResourceRef, meta.Write | None] | None:
     """The cordoned node that the pod's node selector would choose, the one cordoned last."""
-    wanted = texts(pod, "spec", "nodeSelector")
     found: list[tuple[datetime, ResourceRef, meta.Write | None]] = []
     for ref, node in scene.of_kind("Node"):
-        if dig(node, "spec", "unschedulable") is True and wanted.items() <= meta.labels(node).items():
+        if dig(node, "spec", "unschedulable") is True and not unselected(node, mapping(pod, "spec")):
             write = meta.writes(node, "spec", "unschedulable")
             added = [
                 moment(taint, "timeAdded")

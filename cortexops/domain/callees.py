@@ -23,9 +23,10 @@ class Called(NamedTuple):
 
 def with_callees(scene: Scene, wanted: Callable[[Subject], bool]) -> list[Called]:
     """The scene's subjects, and whom they call, complain about by name or address, and is `wanted`."""
-    found = [Called(subject) for subject in subjects(scene)]
+    callers = subjects(scene)
+    found = [Called(subject) for subject in callers]
     known = {each.subject.ref: place for place, each in enumerate(found)}
-    for caller in subjects(scene):
+    for caller in callers:
         for service in scene.topology.out(caller.ref, Relation.CALLS):
             said = _about(scene, caller, service)
             for ref in backing(scene, service) if said is not None else ():

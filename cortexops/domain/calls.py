@@ -86,7 +86,7 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
 def _handed_on(scene: Scene, said: Sequence[str], workloads: Sequence[ResourceRef]) -> list[str]:
     """The complaints that are in the words of a callee."""
     for ref in workloads:
-        for _, _, _, told in log_lines(scene, subject_of(scene, ref, 0, 1.0)):
+        for _, _, _, told in log_lines(scene, subject_of(scene, ref)):
             if found := echoes(said, told[-_LAST_LINES:]):
                 return found
     return []
@@ -127,7 +127,7 @@ def _unnamed(scene: Scene, subject: Subject, called: Sequence[ResourceRef]) -> l
 
 def keeps_failing(scene: Scene, ref: ResourceRef) -> bool:
     """Whether a good part of what a workload wrote lately are failures, not one among much else."""
-    for _, _, _, lines in log_lines(scene, subject_of(scene, ref, 0, 1.0)):
+    for _, _, _, lines in log_lines(scene, subject_of(scene, ref)):
         tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
         if complaints.disk_full(tail) or complaints.refused_by_store(tail):
             return True  # one such line is enough
@@ -142,7 +142,7 @@ def keeps_failing(scene: Scene, ref: ResourceRef) -> bool:
 
 def _misses_one(scene: Scene, ref: ResourceRef) -> bool:
     """Whether a workload complains of a Service that has nobody ready."""
-    subject = subject_of(scene, ref, 0, 1.0)
+    subject = subject_of(scene, ref)
     told = [line for _, _, _, lines in log_lines(scene, subject) for line in lines]
     return any(
         service_ready(scene, service) == 0 and complaints_about(scene, subject, service, told)
@@ -187,7 +187,7 @@ def ill_lately(scene: Scene, ref: ResourceRef) -> bool:
 
 
 def _ill_for_long(scene: Scene, ref: ResourceRef) -> bool:
-    subject = subject_of(scene, ref, 0, 1.0)
+    subject = subject_of(scene, ref)
     began = failed_before(scene, subject)
     if pods.wanted_replicas(subject.obj) == 0:
         write = meta.writes(subject.obj, "spec", "replicas")
@@ -245,7 +245,7 @@ def _with_sets(scene: Scene, subject: Subject) -> list[ResourceRef]:
 
 def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, tuple[str, ...]] | None:
     """(pod, container, previous, lines) in which a workload whose pods may be ready says that it fails."""
-    for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref, 0, 1.0)):
+    for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
         tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
         wrong = (
             complaints.own_fault,
@@ -264,6 +264,6 @@ def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, t
 
 
 def _is_ill(scene: Scene, ref: ResourceRef) -> bool:
-    subject = subject_of(scene, ref, 0, 1.0)
+    subject = subject_of(scene, ref)
     wanted, ready = pods.wanted_replicas(subject.obj), pods.ready_replicas(subject.obj)
     return (bool(subject.obj) and ready < max(wanted, 1)) or any(troubles(scene, subject))

@@ -88,7 +88,7 @@ def roots(scene: Scene) -> list[ResourceRef]:
 
 def subjects(scene: Scene) -> list[Subject]:
     """The target's workloads, then those upstream that its trouble leads to. Bystanders are not among them."""
-    found = {ref: subject_of(scene, ref, 0, 1.0) for ref in roots(scene)}
+    found = {ref: subject_of(scene, ref) for ref in roots(scene)}
     frontier = list(found.values())
     for depth in range(1, _DEEPEST + 1):
         further = []
@@ -104,7 +104,7 @@ def subjects(scene: Scene) -> list[Subject]:
 
 def own_subjects(scene: Scene) -> list[Subject]:
     """Only the target's own workloads."""
-    return [subject_of(scene, ref, 0, 1.0) for ref in roots(scene)]
+    return [subject_of(scene, ref) for ref in roots(scene)]
 
 
 def config_data(scene: Scene, namespace: str, name: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cortexops.domain.evidence import GapReason
 from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes.placement import unselected
 from cortexops.domain.kubernetes.values import amount, mapping, objects, text, texts
 from cortexops.domain.quantity import format_bytes, format_cores
 from cortexops.domain.releases import Release
@@ -42,15 +43,14 @@ def too_large(scene: Scene, pod: JSON, message: str) -> TooLarge | None:
     """The first resource that the scheduler finds short and that not even an empty node would have enough of, among
     the nodes that the pod's selector allows. Nothing is said where not all nodes were read.
     """
-    wanted = texts(pod, "spec", "nodeSelector")
-    nodes = [
-        (ref, node) for ref, node in scene.of_kind("Node") if wanted.items() <= meta.labels(node).items()
-    ]
+    spec = mapping(pod, "spec")
+    nodes = [(ref, node) for ref, node in scene.of_kind("Node") if not unselected(node, spec)]
     cut = any(gap.reason is not GapReason.NO_DATA and "list nodes" in gap.what for gap in scene.gaps)
     if not nodes or cut:
         return None
+    selected = bool(texts(spec, "nodeSelector"))
     for resource in dict.fromkeys(_SHORT.findall(message)):
-        asked = requested(mapping(pod, "spec"), resource)
+        asked = requested(spec, resource)
         known = [
             (found, ref)
             for ref, node in nodes
@@ -61,7 +61,7 @@ def too_large(scene: Scene, pod: JSON, message: str) -> TooLarge | None:
             continue
         most, where = max(known, key=lambda item: (item[0], item[1].name), default=(Decimal(0), None))
         if asked > most:
-            return TooLarge(resource, spoken(asked, resource), spoken(most, resource), where, bool(wanted))
+            return TooLarge(resource, spoken(asked, resource), spoken(most, resource), where, selected)
     return None
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities import warming
+from activities import patience
 from cortexops.domain.audit import AuditType
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
@@ -19,8 +19,8 @@ from tests.remediation.test_effects import NOT_DRY
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warming, "ROLES_ARE_READ", timedelta(seconds=0.5))
-    monkeypatch.setattr(warming, "AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(patience, "ROLES_ARE_READ", timedelta(seconds=0.5))
+    monkeypatch.setattr(patience, "AGAIN", timedelta(seconds=0.02))
 
 
 def forbidding(stage: Stage, times: int | None) -> Fault:
