@@ -8,9 +8,12 @@ from activities.deciding import Decider
 from activities.errors import for_temporal
 from cortexops.contracts.records import (
     AskInput,
+    CloseInput,
     DecideInput,
     Hold,
+    Opened,
     OpenInput,
+    Patch,
     ReassessInput,
     RecordInput,
     Records,
@@ -19,7 +22,7 @@ from cortexops.contracts.records import (
 )
 from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.guardrails import Guardrails
-from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.message import Message
 from cortexops.domain.policy import PolicyDecision
 from cortexops.domain.postmortem import write_postmortem
@@ -39,12 +42,15 @@ class RecordActivities(Records):
         self._decider = Decider(store, policy, guardrails or Guardrails())
 
     @activity.defn
-    async def open_incident(self, order: OpenInput) -> Incident:
+    async def open_incident(self, order: OpenInput) -> Opened:
         with for_temporal():
-            return await self._store.open_incident(order.draft, order.signals, order.entry)
+            stored = await self._store.open_incident(order.draft, order.signals, order.entry)
+        return Opened(**stored.model_dump(), patches=tuple(Patch))
 
     @activity.defn
     async def record(self, order: RecordInput) -> None:
+        if order.settled is not None:
+            await self.settle_approval(order.settled)
         with for_temporal():
             await self._store.update_incident(order.incident, order.entries, order.messages)
 
@@ -84,10 +90,12 @@ class RecordActivities(Records):
         APPROVALS.labels(result=order.state).inc()
 
     @activity.defn
-    async def close_incident(self, order: RecordInput) -> None:
+    async def close_incident(self, order: CloseInput) -> None:
         incident = order.incident
+        await self.record(order)
         with for_temporal():
-            await self._store.update_incident(incident, order.entries, order.messages)
+            if order.case is not None:
+                await self._store.add_case(order.case)
             if not incident.drill:
                 WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
             if incident.state in _WITHOUT_POSTMORTEM:

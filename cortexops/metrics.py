@@ -73,6 +73,7 @@ NOTIFICATIONS_FAILED = Counter(
     "cortexops_notifications_failed", "Failed attempts to deliver a message, by notifier", ["notifier"]
 )
 OUTBOX_WAITING = Gauge("cortexops_outbox_waiting", "Messages that are not delivered yet")
+CASES_WAITING = Gauge("cortexops_cases_waiting", "Solved incidents that memory does not have yet")
 MEMORY_FAILURES = Counter(
     "cortexops_memory_failures", "Failed calls of the memory of solved incidents", ["operation"]
 )

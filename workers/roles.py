@@ -84,7 +84,9 @@ async def orchestrate(wiring: Wiring, components: Components, urls: dict[str, st
 
 
 async def investigate(wiring: Wiring, components: Components, urls: dict[str, str]) -> Parts:
-    """Reads clusters, and asks the model where one is configured."""
+    """Reads clusters, asks the model where one is configured, and carries solved cases to memory."""
+    from activities.remembering import Remembering
+
     settings, client = wiring.settings.worker, await wiring.temporal()
     reasoning = await wiring.reasoning()
     activities = await wiring.investigation()
@@ -93,6 +95,7 @@ async def investigate(wiring: Wiring, components: Components, urls: dict[str, st
             investigator(client, activities, reasoning, most=settings.max_concurrent_investigations)
         ),
         TemporalPart(reasoner(client, reasoning, most=settings.max_concurrent_model_calls)),
+        Remembering(await wiring.store(), await wiring.memory()),
     ]
 
 

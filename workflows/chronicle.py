@@ -9,12 +9,14 @@ from typing import Any
 from temporalio import workflow
 
 from cortexops.contracts.incident import IncidentInput
-from cortexops.contracts.investigation import Investigation
 from cortexops.contracts.records import (
     AskInput,
+    CloseInput,
     DecideInput,
     Hold,
+    Opened,
     OpenInput,
+    Patch,
     ReassessInput,
     RecordInput,
     Records,
@@ -25,7 +27,7 @@ from cortexops.domain import narrative
 from cortexops.domain.action import Candidate
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Decision, Vote
 from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
-from cortexops.domain.case import Case, case_text
+from cortexops.domain.case import Case, case_text, teaches
 from cortexops.domain.correlation import key_of, risk_score, severity_of, title_of
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.incident import MOST_LINKED, Incident, IncidentState, Reason, check_transition
@@ -58,11 +60,14 @@ class Chronicle:
     def __init__(self, order: IncidentInput) -> None:
         self._order = order
         self._opened: Incident | None = None
+        self._patches: frozenset[str] = frozenset()
+        self._carried_out: tuple[Candidate, Diagnosis] | None = None
         self._diagnosis: Diagnosis | None = None
         self._candidate: Candidate | None = None
         self._request: ApprovalRequest | None = None
         self._pending: list[AuditEntry] = []
         self._messages: list[Message] = []
+        self._settled: SettleInput | None = None
         self._sequence = 0
         self._signals = SignalLog()
         self._linked: dict[str, ResourceRef] = {}
@@ -100,12 +105,12 @@ class Chronicle:
             + narrative.linked_text(draft.linked)
         )
         entry = self._entry(AuditType.DETECTED, Reason.SIGNALS_GROUPED, detail, chain=PLATFORM)
-        opened: Incident = await workflow.execute_local_activity_method(
+        opened: Opened = await workflow.execute_local_activity_method(
             Records.open_incident,
             OpenInput(draft=draft, signals=signals.newest, entry=entry),
             **options.BOOKKEEPING,
         )
-        self._opened = opened
+        self._opened, self._patches = opened.incident, frozenset(opened.patches)
         self._show(detail)
 
     def link(self, resources: Sequence[ResourceRef]) -> None:
@@ -130,6 +135,8 @@ class Chronicle:
         )
         if self.incident.state is IncidentState.DETECTED:
             workflow.upsert_search_attributes(search_attributes.of(self.incident))
+        elif self._passes_unseen(self.incident.state):
+            self._publish_state()
         self.note(AuditType.STATE_CHANGED, Reason.HELD, detail)
         self._show(detail)
         await workflow.execute_local_activity_method(Records.record, self._flush(), **options.BOOKKEEPING)
@@ -216,6 +223,10 @@ class Chronicle:
         )
         return decision
 
+    def carried_out(self, candidate: Candidate, diagnosis: Diagnosis) -> None:
+        """This change was made: how the incident ends says something about it."""
+        self._carried_out = candidate, diagnosis
+
     async def end(
         self,
         state: IncidentState,
@@ -225,7 +236,8 @@ class Chronicle:
         type: AuditType = AuditType.RESOLVED,
         **data: Any,
     ) -> None:
-        """The final state: stored with the postmortem; people hear the outcome, if they heard of the beginning."""
+        """The final state: stored with the case for memory and the postmortem; people hear the outcome, if they
+        heard of the beginning."""
         untold = self.incident.state is IncidentState.DETECTED and self.incident.held_until is not None
         kind = (
             type
@@ -235,9 +247,9 @@ class Chronicle:
         self._step_to(state, reason, detail, type=kind, **data)
         if not untold:
             self._tell(MessageKind.ENDED, detail)
-        await workflow.execute_local_activity_method(
-            Records.close_incident, self._flush(), **options.BOOKKEEPING
-        )
+        case = self._case() if Patch.CASE_WITH_THE_END in self._patches else None
+        order = CloseInput(**dict(self._flush()), case=case)
+        await workflow.execute_local_activity_method(Records.close_incident, order, **options.BOOKKEEPING)
 
     async def ask(self, request: ApprovalRequest, candidate: Candidate) -> None:
         """Store the request for approval and send it out."""
@@ -276,7 +288,7 @@ class Chronicle:
         )
 
     async def settle(self, request: ApprovalRequest, state: ApprovalState, votes: Sequence[Vote]) -> None:
-        """Write down how the approval ended; the message that asked is edited."""
+        """How the approval ended is stored with the step that follows; the message that asked is edited."""
         text = narrative.votes_text(state, votes)
         entry = self._entry(AuditType.APPROVAL_DECIDED, _APPROVAL_REASONS[state], f"{request.id}: {text}")
         order = SettleInput(
@@ -287,14 +299,27 @@ class Chronicle:
                 update={"votes": tuple(votes)}
             ),
         )
-        await workflow.execute_local_activity_method(Records.settle_approval, order, **options.BOOKKEEPING)
+        if Patch.SETTLED_WITH_THE_STEP in self._patches:
+            self._settled = order
+        else:
+            await workflow.execute_local_activity_method(
+                Records.settle_approval, order, **options.BOOKKEEPING
+            )
         self._request = None
 
-    async def remember(self, candidate: Candidate, diagnosis: Diagnosis) -> None:
-        """Hand the verified case to memory."""
+    @property
+    def untold_case(self) -> Case | None:
+        """What a run that began before cases were stored with the end has yet to hand to memory."""
+        return None if Patch.CASE_WITH_THE_END in self._patches else self._case()
+
+    def _case(self) -> Case | None:
+        """What the end says of the last change that was made; None when it says nothing."""
         incident = self.incident
+        if self._carried_out is None or not teaches(incident.state, incident.reason):
+            return None
+        candidate, diagnosis = self._carried_out
         cause = diagnosis.cause
-        case = Case(
+        return Case(
             incident_id=incident.id,
             cluster=incident.resource.cluster,
             namespace=incident.resource.namespace,
@@ -308,7 +333,6 @@ class Chronicle:
             verified=True,
             at=workflow.now(),
         )
-        await workflow.execute_activity_method(Investigation.remember, case, **options.REMEMBER)
 
     def after_undo(self, healthy: bool | None, detail: str) -> None:
         """People hear that the change is taken back, and how the object is now."""
@@ -352,11 +376,18 @@ class Chronicle:
         self._pending.append(
             self._entry(type, reason, detail, before=before.state.value, after=state.value, **data)
         )
-        known = before.state is not IncidentState.DETECTED
-        workflow.upsert_search_attributes(
-            [search_attributes.STATE.value_set(state)] if known else search_attributes.of(self._opened)
-        )
+        if before.state is IncidentState.DETECTED:
+            workflow.upsert_search_attributes(search_attributes.of(self._opened))
+        elif not self._passes_unseen(state):
+            self._publish_state()
         self._show(detail)
+
+    def _passes_unseen(self, state: IncidentState) -> bool:
+        """Policy answers within the workflow's task, so nobody could find a run in that state."""
+        return state is IncidentState.POLICY_CHECK and Patch.NO_STOP_AT_POLICY in self._patches
+
+    def _publish_state(self) -> None:
+        workflow.upsert_search_attributes([search_attributes.STATE.value_set(self.incident.state)])
 
     def _entry(
         self,
@@ -393,8 +424,9 @@ class Chronicle:
             incident=self.incident,
             entries=tuple(self._pending),
             messages=tuple(m.model_copy(update={"state": self.incident.state}) for m in self._messages),
+            settled=self._settled,
         )
-        self._pending, self._messages = [], []
+        self._pending, self._messages, self._settled = [], [], None
         return order
 
     def _show(self, note: str) -> None:

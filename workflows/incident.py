@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
         SignalBatch,
         VoteResult,
     )
-    from cortexops.contracts.investigation import Investigated
+    from cortexops.contracts.investigation import Investigated, Investigation
     from cortexops.contracts.remediation import (
         ApplyInput,
         ApplyOutcome,
@@ -75,7 +75,6 @@ class IncidentWorkflow:
         self._inquiry = Inquiry(order, self._book, self._signals, self._interruption)
         self._tried: set[str] = set()
         self._refused: list[str] = []
-        self._last_carried_out: tuple[Candidate, Diagnosis] | None = None
         self._undone = 0
 
     @workflow.run
@@ -90,7 +89,7 @@ class IncidentWorkflow:
         except (ActivityError, ApplicationError) as error:  # the latter comes from local activities
             failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
             await self._escalate(failed, f"a step kept failing: {error.cause or error}")
-        await self._learn_from_failure()
+        await self._remember()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._book.incident
 
@@ -137,10 +136,10 @@ class IncidentWorkflow:
                 return await self._escalate(applied.reason, applied.detail)
             if applied.outcome is ApplyOutcome.REFUSED:
                 continue
-            self._last_carried_out = candidate, found.diagnosis
+            self._book.carried_out(candidate, found.diagnosis)
             verification = await self._verify(candidate, change, applied, attempt)
             if verification.phase is Phase.SUCCESSFUL:
-                return await self._mended(candidate, found.diagnosis, verification)
+                return await self._mended(candidate, verification)
             if not await self._undo(applied, verification, attempt):
                 return
         detail = f"{self._limits.max_attempts} attempts did not help{refusals(self._refused)}"
@@ -333,17 +332,20 @@ class IncidentWorkflow:
         )
         return verification
 
-    async def _mended(self, candidate: Candidate, diagnosis: Diagnosis, verification: Verification) -> None:
+    async def _mended(self, candidate: Candidate, verification: Verification) -> None:
         final = IncidentState.CONTAINED if candidate.contains_only else IncidentState.RESOLVED
         await self._book.end(final, Reason.VERIFIED, f"{candidate.action}: {verification.detail}")
-        await self._book.remember(candidate, diagnosis)
 
-    async def _learn_from_failure(self) -> None:
-        """The next incident like this one should know as well what did not help."""
-        unhelped = self._book.incident.state in (IncidentState.ROLLED_BACK, IncidentState.ESCALATED)
-        if unhelped and self._last_carried_out is not None and workflow.patched("remember-failures"):
+    async def _remember(self) -> None:
+        """The case of a run that began before cases were stored with the end, by an activity; what did not help
+        only since the patch."""
+        case = self._book.untold_case
+        if case is None:
+            return
+        helped = self._book.incident.reason is Reason.VERIFIED
+        if helped or workflow.patched("remember-failures"):
             with suppress(ActivityError):
-                await self._book.remember(*self._last_carried_out)
+                await workflow.execute_activity_method(Investigation.remember, case, **options.REMEMBER)
 
     async def _undo(self, applied: ApplyResult, verification: Verification, attempt: int) -> bool:
         """Take the change back. True when it is undone and another remedy may be tried."""

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from enum import StrEnum
 
 from pydantic import AwareDatetime
 from temporalio import activity
 
 from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
 from cortexops.domain.audit import AuditEntry
+from cortexops.domain.case import Case
 from cortexops.domain.incident import Incident
 from cortexops.domain.message import Message
 from cortexops.domain.policy import PolicyDecision, PolicyInput
 from cortexops.domain.resource import Frozen
 from cortexops.domain.signal import Signal
+
+
+class Patch(StrEnum):
+    """Named changes of the story's behaviour that a run has from its beginning or never."""
+
+    CASE_WITH_THE_END = (
+        "case-with-the-end"  # memory's case is stored with the end, not carried by an activity
+    )
+    SETTLED_WITH_THE_STEP = "settled-with-the-step"  # how an approval ended, and what follows, are one record
+    NO_STOP_AT_POLICY = "no-stop-at-policy"  # the policy check is published only when somebody waits in it
 
 
 class OpenInput(Frozen):
@@ -24,12 +36,42 @@ class OpenInput(Frozen):
     entry: AuditEntry
 
 
+class Opened(Incident):
+    """The stored incident, and the patches of whoever stored it.
+
+    The history keeps this answer, so a run goes on as it began whatever version replays it, as with
+    `workflow.patched`, which would cost each run two events and an action for every name.
+    """
+
+    patches: tuple[str, ...] = ()
+
+    @property
+    def incident(self) -> Incident:
+        return Incident.model_validate(self.model_dump(exclude={"patches"}))
+
+
+class SettleInput(Frozen):
+    approval_id: str
+    state: ApprovalState
+    entry: AuditEntry
+    message: Message
+
+
 class RecordInput(Frozen):
     """The incident as it is now, with the audit entries and messages of what led there."""
 
     incident: Incident
     entries: tuple[AuditEntry, ...]
     messages: tuple[Message, ...] = ()
+    settled: SettleInput | None = None
+    """The approval whose end led there; stored first."""
+
+
+class CloseInput(RecordInput):
+    """The final record."""
+
+    case: Case | None = None
+    """What memory is to keep of it."""
 
 
 class AskInput(Frozen):
@@ -44,13 +86,6 @@ class AskInput(Frozen):
 class VoteInput(Frozen):
     vote: Vote
     entry: AuditEntry
-
-
-class SettleInput(Frozen):
-    approval_id: str
-    state: ApprovalState
-    entry: AuditEntry
-    message: Message
 
 
 class DecideInput(Frozen):
@@ -82,13 +117,13 @@ class Hold(Frozen):
 class Records(ABC):
     @activity.defn
     @abstractmethod
-    async def open_incident(self, order: OpenInput) -> Incident:
+    async def open_incident(self, order: OpenInput) -> Opened:
         """Give the incident its id and store it."""
 
     @activity.defn
     @abstractmethod
     async def record(self, order: RecordInput) -> None:
-        """Store state, audit and messages in one transaction."""
+        """Store state, audit and messages in one transaction, after the approval that was settled."""
 
     @activity.defn
     @abstractmethod
@@ -116,5 +151,5 @@ class Records(ABC):
 
     @activity.defn
     @abstractmethod
-    async def close_incident(self, order: RecordInput) -> None:
-        """Store the final state and write the postmortem from the recorded timeline."""
+    async def close_incident(self, order: CloseInput) -> None:
+        """Store the final state and the case, and write the postmortem from the recorded timeline."""

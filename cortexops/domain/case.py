@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.findings import roots
 from cortexops.domain.ids import digest
-from cortexops.domain.incident import Incident
+from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.kubernetes import meta
 from cortexops.domain.kubernetes.pods import containers
 from cortexops.domain.kubernetes.references import claims, config_uses
@@ -77,6 +77,13 @@ def question_text(title: str, diagnosis: Diagnosis) -> str:
         lines += [cause.category, cause.summary]
     lines += [fact.summary for fact in diagnosis.evidence[:20]]
     return "\n".join(lines)
+
+
+def teaches(state: IncidentState, reason: Reason) -> bool:
+    """Whether an end says of the change that was made last that it helped, or that it did not. What ended by
+    itself, or as part of another incident, says neither."""
+    helped = state in (IncidentState.RESOLVED, IncidentState.CONTAINED) and reason is Reason.VERIFIED
+    return helped or state in (IncidentState.ROLLED_BACK, IncidentState.ESCALATED)
 
 
 def completed(case: Case, diagnosis: Diagnosis | None, rows: Sequence[LedgerRow]) -> Case:

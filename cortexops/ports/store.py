@@ -22,6 +22,7 @@ from cortexops.domain.postmortem import Postmortem, PostmortemState
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import Severity, Signal
 from cortexops.domain.silence import Silence
+from cortexops.ports.cases import CaseStore
 from cortexops.ports.feedback import FeedbackStore
 from cortexops.ports.partitions import PartitionStore
 from cortexops.ports.replays import ReplayStore
@@ -241,6 +242,7 @@ class Store(
     ApprovalStore,
     PostmortemStore,
     Outbox,
+    CaseStore,
     ControlStore,
     FeedbackStore,
     ReplayStore,

@@ -161,6 +161,7 @@ async def test_with_the_model_off_the_history_holds_nothing_more(
 ) -> None:
     """The commands are those of a history that was recorded before there was a model."""
     async with played(engines, task_queue_prefix) as play:
+        play.stage.world.patches = ()  # as those that were recorded
         play.stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL, quorum=2)]
         handle = await play.stage.begin()
         request = await play.stage.asked(handle)

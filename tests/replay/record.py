@@ -96,6 +96,18 @@ async def failure_remembered(stage: Stage) -> Handle:
     return await rolled_back(stage)
 
 
+async def case_with_the_end(stage: Stage) -> Handle:
+    """As `resolved_after_approval`, with all that `Patch` names."""
+    return await resolved_after_approval(stage)
+
+
+async def held_at_policy(stage: Stage) -> Handle:
+    """Its turn comes later: others of its namespace are being mended."""
+    waits = a_decision(Effect.ALLOW, held_until=datetime.now(UTC) + timedelta(seconds=1))
+    stage.world.decisions = [waits, a_decision(Effect.ALLOW)]
+    return await stage.begin()
+
+
 async def object_changed(stage: Stage) -> Handle:
     stage.world.applies = [ApplyOutcome.CHANGED, ApplyOutcome.APPLIED]
     return await stage.begin()
@@ -160,6 +172,8 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
         second_remedy_helps,
         rolled_back,
         failure_remembered,
+        case_with_the_end,
+        held_at_policy,
         object_changed,
         cause_outside,
         absorbed,

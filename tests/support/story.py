@@ -12,9 +12,12 @@ from cortexops.contracts.investigation import Investigated, InvestigateInput, In
 from cortexops.contracts.reasoning import KeepInput, MoreInput, Reasoning, ThinkInput
 from cortexops.contracts.records import (
     AskInput,
+    CloseInput,
     DecideInput,
     Hold,
+    Opened,
     OpenInput,
+    Patch,
     ReassessInput,
     RecordInput,
     Records,
@@ -148,7 +151,9 @@ class World(Records, Investigation, Remediation, Reasoning):
         self.asked: list[AskInput] = []
         self.settled: list[SettleInput] = []
         self.voted: list[VoteInput] = []
-        self.cases: list[Case] = []
+        self.cases: list[Case] = []  # that memory is to keep
+        self.remembered: list[Case] = []  # by the activity of runs that began without `patches`
+        self.patches: tuple[str, ...] = tuple(Patch)
         self.applied: list[ApplyInput] = []
         self.ended: Incident | None = None
         self.thoughts: list[Thought] = []  # the model's first answers; then helpful ones
@@ -164,10 +169,11 @@ class World(Records, Investigation, Remediation, Reasoning):
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     @activity.defn
-    async def open_incident(self, order: OpenInput) -> Incident:
+    async def open_incident(self, order: OpenInput) -> Opened:
         self.calls.append("open_incident")
         self.states.append(order.draft.state)
-        return order.draft.model_copy(update={"id": "INC-20260102-001", **self.born})
+        known = {**order.draft.model_dump(), "id": "INC-20260102-001", **self.born}
+        return Opened(**known, patches=self.patches)
 
     @activity.defn
     async def reassess(self, order: ReassessInput) -> Hold:
@@ -177,6 +183,8 @@ class World(Records, Investigation, Remediation, Reasoning):
 
     @activity.defn
     async def record(self, order: RecordInput) -> None:
+        if order.settled is not None:
+            await self.settle_approval(order.settled)
         self.states.append(order.incident.state)
         self.reasons += [entry.reason for entry in order.entries]
         self.entries += order.entries
@@ -206,9 +214,10 @@ class World(Records, Investigation, Remediation, Reasoning):
         await self._gate("settle_approval")
 
     @activity.defn
-    async def close_incident(self, order: RecordInput) -> None:
+    async def close_incident(self, order: CloseInput) -> None:
         await self.record(order)
         self.ended = order.incident
+        self.cases += [order.case] if order.case is not None else []
 
     @activity.defn
     async def investigate(self, question: InvestigateInput) -> Investigated:
@@ -218,7 +227,7 @@ class World(Records, Investigation, Remediation, Reasoning):
 
     @activity.defn
     async def remember(self, case: Case) -> bool:
-        self.cases.append(case)
+        self.remembered.append(case)
         return True
 
     @activity.defn

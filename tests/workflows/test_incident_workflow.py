@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from cortexops.contracts.incident import ADD_SIGNALS, IncidentLimits, SignalBatch
@@ -19,7 +21,7 @@ from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.message import MessageKind
 from cortexops.domain.policy import Effect
 from cortexops.domain.verification import Phase
-from tests.replay.record import over_before_apply
+from tests.replay.record import held_at_policy, over_before_apply
 from tests.support.engines import RunningEngines
 from tests.support.stage import Stage, cast, staged
 from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
@@ -46,15 +48,49 @@ async def test_an_allowed_remedy_that_helps_resolves_the_incident(stage: Stage) 
     assert [case.action_type for case in stage.world.cases] == ["adjust_resources"]
 
 
-async def test_a_remediated_incident_with_approval_costs_at_most_sixty_events(stage: Stage) -> None:
+async def test_a_remediated_incident_with_approval_and_a_further_delivery_costs_at_most_sixty_events(
+    stage: Stage,
+) -> None:
     stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
     handle = await stage.begin()
-    await cast(handle, await stage.asked(handle), "ana")
+    request = await stage.asked(handle)
+    await handle.signal(ADD_SIGNALS, SignalBatch(signals=(a_signal("PodCrashLooping"),)))
+    await asyncio.sleep(0.3)  # a task of its own
+    await cast(handle, request, "ana")
     assert (await handle.result()).state is _S.RESOLVED
-    history = await handle.fetch_history()
-    names = [event.event_type for event in history.events]
-    print(f"{len(names)} history events")
-    assert len(names) <= 60
+    assert len((await handle.fetch_history()).events) <= 58
+
+
+async def published(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """The states that the Temporal UI could have found the run in."""
+    found = []
+    for event in (await handle.fetch_history()).events:
+        if event.HasField("upsert_workflow_search_attributes_event_attributes"):
+            fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+            found.append(json.loads(fields["CortexState"].data))
+    return found
+
+
+async def test_a_policy_check_is_published_only_when_somebody_waits_in_it(stage: Stage) -> None:
+    handle = await held_at_policy(stage)
+    ended = await handle.result()
+    assert ended.state is _S.RESOLVED
+    assert await published(handle) == [
+        "INVESTIGATING", "POLICY_CHECK", "INVESTIGATING", "DRY_RUNNING", "REMEDIATING", "VERIFYING", "RESOLVED",
+    ]  # fmt: skip
+
+
+async def test_a_run_that_began_before_cases_went_with_the_end_hands_its_case_over(stage: Stage) -> None:
+    stage.world.patches = ()
+    assert (await (await stage.begin()).result()).state is _S.RESOLVED
+    assert stage.world.cases == []
+    assert [case.outcome for case in stage.world.remembered] == ["RESOLVED"]
+
+
+async def test_what_ended_without_a_change_teaches_nothing(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.DENY)]
+    assert (await (await stage.begin()).result()).state is _S.DENIED
+    assert stage.world.cases == stage.world.remembered == []
 
 
 async def test_denied_by_policy_ends_at_once_and_touches_nothing(stage: Stage) -> None:

@@ -55,7 +55,7 @@ BEGIN
     GRANT SELECT, INSERT ON audit_events, policy_violations, signals, signal_log,
         incident_signals, approval_votes, feedback TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE ON incident_counters, incidents, diagnoses, ledger, approvals,
-        postmortems, outbox, silences, partitions, fate_counts, stops, autonomy_overrides,
+        postmortems, outbox, cases, silences, partitions, fate_counts, stops, autonomy_overrides,
         policy_revisions TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE, DELETE ON correlators, remediation_slots TO cortexops_app;
     GRANT SELECT, INSERT, UPDATE, DELETE ON seen_requests TO cortexops_app;

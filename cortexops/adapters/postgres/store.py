@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cortexops.adapters.postgres.approval_news import ApprovalNews
 from cortexops.adapters.postgres.audit import AuditTrail
 from cortexops.adapters.postgres.autonomy import AutonomyBook
+from cortexops.adapters.postgres.cases import CaseBook
 from cortexops.adapters.postgres.database import Database, row
 from cortexops.adapters.postgres.decisions import Approvals, Ledger, Postmortems
 from cortexops.adapters.postgres.feedback import FeedbackBook
@@ -34,6 +35,7 @@ class PostgresStore(
     ApprovalNews,
     Postmortems,
     MessageOutbox,
+    CaseBook,
     Switches,
     Slots,
     AutonomyBook,
