@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cortexops.domain.correlation import Fate, key_of
 from cortexops.domain.errors import InvalidInput, PermanentError, TemporaryError
@@ -26,7 +26,7 @@ from ingest.recorder import Recorder
 from ingest.registry import Registry
 from ingest.settler import Settler
 from ingest.sighting import Seen, documents, see
-from ingest.source import NoTarget
+from ingest.source import NoAnswer, NoTarget
 from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
 from ingest.targets import on_target
@@ -34,6 +34,9 @@ from ingest.tasks import end, ended
 
 _WAIT = timedelta(seconds=1)
 _PAUSE = 1.0  # seconds after an error of an engine that names no delay
+_LOOK_AGAIN = 5.0  # seconds between questions about addresses, while a cluster does not answer
+_LOOKED_FOR = 600.0  # seconds, after which such a signal is parked
+_MOST_ASIDE = 500
 _UNKNOWN = "unknown"
 
 _log = get_logger(__name__)
@@ -55,8 +58,16 @@ class Held:
             self.room.clear()
 
 
+class _Aside(NamedTuple):
+    """A signal of which only the address is known, while its cluster does not answer."""
+
+    envelope: Envelope
+    document: bytes
+    until: float
+
+
 class Partition:
-    """Two loops: one reads, one settles. Neither ends for what an engine does."""
+    """Three loops: one reads, one settles, one asks again whose an address is. None ends for what an engine does."""
 
     def __init__(
         self,
@@ -79,6 +90,7 @@ class Partition:
         self._resolver = resolver
         self._held = held
         self._mine = 0
+        self._aside: list[_Aside] = []
         self._groups = Groups(settings)
         self._registry = Registry(store, surroundings)
         self._recorder = Recorder(lease, store, bus, reader)
@@ -99,6 +111,7 @@ class Partition:
         self._tasks = [
             asyncio.create_task(self._read(), name=f"read-{lease.partition}"),
             asyncio.create_task(self._settle(), name=f"settle-{lease.partition}"),
+            asyncio.create_task(self._look_again(), name=f"look-{lease.partition}"),
         ]
 
     @property
@@ -113,13 +126,14 @@ class Partition:
 
     async def drain(self, seconds: float) -> None:
         """Read no more, and settle what is held, for so many seconds at most."""
-        reader, settler = self._tasks
-        await end(reader)
+        reader, settler, looking = self._tasks
+        await end(reader, looking)
         self._groups.hurry()
         self._news.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._recorder.held and not settler.done() and self.problem() is None:  # noqa: ASYNC110
+                aside = len({one.envelope.sequence for one in self._aside})  # the next owner's to read again
+                while self._recorder.held > aside and not settler.done() and self.problem() is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -151,14 +165,21 @@ class Partition:
         seen: list[tuple[Envelope, Seen]] = []
         for envelope in envelopes:
             seen += [(envelope, one) for one in await self._open(envelope)]
+        self._hold(len(seen))
+        await self._group(seen)
+
+    def _hold(self, number: int) -> None:
+        """So many more signals are in our hands; fewer if it is negative."""
+        self._mine += number
+        self._held.change(number)
+
+    async def _group(self, seen: Sequence[tuple[Envelope, Seen]]) -> None:
         resources = await self._resolver.workloads([one for _, one in seen])
         now, clock = time.monotonic(), time.time()
         for (envelope, one), resource in zip(seen, resources, strict=True):
             taken = Taken(one.sighting, key_of(resource), resource, envelope.sequence, envelope.stored_at)
             self._groups.add(taken, now, clock - envelope.stored_at)
             self._registry.note(one.sighting, taken.key, resource)
-        self._mine += len(seen)
-        self._held.change(len(seen))
         self._news.set()
 
     async def _open(self, envelope: Envelope) -> list[Seen]:
@@ -179,8 +200,36 @@ class Partition:
                 one = see(document)
                 seen.append(one if one.resource.kind != ADDRESS else await self._located(one))
             except InvalidInput as error:
-                await self._park(envelope, document, error)
+                if not (isinstance(error, NoAnswer) and self._put_aside(envelope, document, error)):
+                    await self._park(envelope, document, error)
         return seen
+
+    def _put_aside(self, envelope: Envelope, document: bytes, error: NoAnswer) -> bool:
+        """Keep it until the cluster answers; its message stays unsettled, so a crash does not lose it. False when
+        too much is kept already."""
+        if len(self._aside) >= _MOST_ASIDE:
+            return False
+        _log.warning("the address will be looked up again", sequence=envelope.sequence, error=str(error))
+        self._aside.append(_Aside(envelope, document, time.monotonic() + _LOOKED_FOR))
+        self._hold(1)
+        return True
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN)
+            for aside in list(self._aside):
+                try:
+                    found = await self._located(see(aside.document))
+                except InvalidInput as error:
+                    hurried = self._held.number >= self._held.most // 2
+                    if isinstance(error, NoAnswer) and time.monotonic() < aside.until and not hurried:
+                        continue
+                    await self._park(aside.envelope, aside.document, error)
+                    self._hold(-1)
+                    self._news.set()
+                else:
+                    await self._group([(aside.envelope, found)])
+                self._aside.remove(aside)
 
     async def _located(self, one: Seen) -> Seen:
         """About the object that has the address. Raises `NoTarget`."""
@@ -242,5 +291,4 @@ class Partition:
     def _answer(self, answers: Sequence[tuple[Taken, Fate]], key: str) -> None:
         for taken, fate in answers:
             self._recorder.answer(taken, fate, key)
-        self._mine -= len(answers)
-        self._held.change(-len(answers))
+        self._hold(-len(answers))

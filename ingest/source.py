@@ -110,6 +110,10 @@ class NoTarget(InvalidInput):
     """The item does not say which object it is about."""
 
 
+class NoAnswer(NoTarget):
+    """Nor could the cluster say so just now: it may when it is asked again."""
+
+
 class Source(Protocol):
     """One sort of payload. One bad item never takes its neighbours with it."""
 

@@ -20,7 +20,7 @@ from cortexops.domain.signal import Signal, SignalStatus
 from cortexops.domain.targets import ADDRESS, Found, NotRead, Question, Unclear, Unread, decide, question
 from cortexops.ports.cluster import ReadableCluster
 from cortexops.telemetry import get_logger
-from ingest.source import LONGEST_LABEL, TARGET_LABEL, NoTarget, clean
+from ingest.source import LONGEST_LABEL, TARGET_LABEL, NoAnswer, NoTarget, clean
 
 TIMEOUT = 5.0  # seconds for the list of one kind
 _TTL = 30.0
@@ -64,7 +64,7 @@ class TargetFinder:
     async def find(self, signal: Signal) -> Signal:
         """The signal about the object that has its address; one that names an object already, as it is.
 
-        Raises `NoTarget` naming what was looked for, also when the cluster could not be read.
+        Raises `NoTarget` naming what was looked for; `NoAnswer` when the cluster could not be read just now.
         """
         if signal.resource.kind != ADDRESS:
             return signal
@@ -103,14 +103,17 @@ class TargetFinder:
                 "labels.instance",
                 f"{asked.address} could not be looked up: cluster {signal.cluster} is not configured here",
             )
+        readings: dict[str, Index | Unread] = {}
         try:
-            found = await self._decide(signal.cluster, asked)
+            found = await self._decide(signal.cluster, asked, readings)
         except Unclear as error:
-            raise NoTarget("labels.instance", f"{error} (cluster {signal.cluster})") from None
+            passing = any(isinstance(reading, Unread) and reading.passing for reading in readings.values())
+            kind = NoAnswer if passing else NoTarget
+            raise kind("labels.instance", f"{error} (cluster {signal.cluster})") from None
         return _Answer(reference(signal.cluster, found.kind, found.namespace, found.name), found.how)
 
-    async def _decide(self, cluster: str, asked: Question) -> Found:
-        readings: dict[str, Index | Unread] = {}
+    async def _decide(self, cluster: str, asked: Question, readings: dict[str, Index | Unread]) -> Found:
+        """`readings` has what was read for it afterwards."""
         while True:
             try:
                 return decide(asked, readings)
@@ -124,7 +127,7 @@ class TargetFinder:
             if kept is not None and kept.until > time.monotonic():
                 return kept.found
             if self._down_until.get(cluster, 0.0) > time.monotonic():
-                return Unread("the cluster does not answer")
+                return Unread("the cluster does not answer", passing=True)
             found = await self._list(self._clusters[cluster], cluster, kind)
             ttl = _DOWN_FOR if isinstance(found, Unread) else _TTL
             self._readings[place] = _Reading(time.monotonic() + ttl, found)
@@ -133,7 +136,7 @@ class TargetFinder:
     async def _list(self, cluster: ReadableCluster, name: str, kind: str) -> Index | Unread:
         """Never raises for the cluster's sake: what cannot be read is a reason."""
         index = INDEXES[kind]()
-        number = 0
+        number, passing = 0, False
         try:
             async with asyncio.timeout(self._timeout), aclosing(cluster.pages(kind, limit=_PAGE)) as pages:
                 async for page in pages:
@@ -144,10 +147,10 @@ class TargetFinder:
                         index.add(item)
             return index
         except TimeoutError:
-            why = f"they did not come within {self._timeout:g} s"
+            why, passing = f"they did not come within {self._timeout:g} s", True
             self._down_until[name] = time.monotonic() + _DOWN_FOR
         except TemporaryError as error:
-            why = str(error)
+            why, passing = str(error), True
             self._down_until[name] = time.monotonic() + _DOWN_FOR
         except InvalidInput as error:
             if kind in _OPTIONAL:  # nobody installed it here
@@ -156,4 +159,4 @@ class TargetFinder:
         except PermanentError as error:  # not allowed to look, or not served
             why = str(error)
         _log.warning("addresses cannot be looked up", cluster=name, kind=kind, reason=why)
-        return Unread(f"{kind} objects could not be read: {why}")
+        return Unread(f"{kind} objects could not be read: {why}", passing)

@@ -53,9 +53,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A kind that could not be listed, and why."""
+    """A kind that could not be listed, and why. `passing`: it may be answered if it is asked again."""
 
     why: str
+    passing: bool = False
 
 
 class NotRead(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from cortexops.adapters.nats import JetStreamBus
 from cortexops.domain.signal import Signal
 from cortexops.domain.targets import ADDRESS
 from cortexops.ports.store import Store
-from ingest import targets
+from ingest import partition, targets
 from ingest.app import create_gateway
 from ingest.correlator import Correlator
 from ingest.owners import OwnerResolver
@@ -234,3 +235,72 @@ async def test_the_end_of_an_alert_reaches_the_incident_after_a_restart_although
     (key, _), (same, (over,)) = starter.told
     assert key == same == API["KubeDeployment"]
     assert over.labels[TARGET_LABEL] == "as when the alert began" and over.resource.kind != ADDRESS
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "_DOWN_FOR", 0.1)
+    monkeypatch.setattr(partition, "_LOOK_AGAIN", 0.1)
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_while_the_cluster_does_not_answer_an_address_waits_also_through_a_restart(
+    server: SimulatedApiServer, client: KubernetesCluster, nats_server: NatsEngine
+) -> None:
+    configured = settings(nats_server.endpoint.url)
+    store, starter, before = MemoryStore(), RecordingStarter(), totals()
+
+    def correlator(bus: JetStreamBus) -> Correlator:
+        return Correlator(configured, bus, cast(Store, store), starter, OwnerResolver({"test": client}))
+
+    server.faults.add(Fault(path=".*", status=503))
+    async with await JetStreamBus.connect(configured.nats) as bus:
+        first = correlator(bus)
+        await first.start()
+        await bus.publish(signals(addressed("SomethingIsSlow", f"{API_IP}:8080")))
+        await eventually(lambda: first.held == 1)
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        await first.stop()
+        assert time.monotonic() - began < 3  # it does not wait for what the next owner reads again
+        assert (starter.told, store.rows) == ([], [])
+        second = correlator(bus)
+        await second.start()
+        try:
+            await eventually(lambda: second.held == 1)
+            server.faults.clear()
+            await eventually(lambda: len(store.rows) == 1)
+        finally:
+            await second.stop()
+        assert second.held == 0
+    assert list(starter.started) == [API["KubeDeployment"]]
+    assert since(before) == {"started": 1}
+
+
+@pytest.mark.usefixtures("quickly")
+async def test_an_address_that_nobody_tells_of_is_parked_in_the_end_and_so_is_what_is_too_much(
+    server: SimulatedApiServer,
+    client: KubernetesCluster,
+    nats_server: NatsEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(partition, "_LOOKED_FOR", 0.5)
+    monkeypatch.setattr(partition, "_MOST_ASIDE", 1)
+    configured = settings(nats_server.endpoint.url)
+    store, starter, before = MemoryStore(), RecordingStarter(), totals()
+    server.faults.add(Fault(path=".*", status=503))
+    async with await JetStreamBus.connect(configured.nats) as bus:
+        resolver = OwnerResolver({"test": client})
+        correlator = Correlator(configured, bus, cast(Store, store), starter, resolver)
+        await correlator.start()
+        try:
+            for number in (1, 2):
+                found = signals(
+                    {**addressed("Slow", f"{API_IP}:{8080 + number}"), "fingerprint": f"a{number}"}
+                )
+                await bus.publish(found)
+            await eventually(lambda: since(before).get("parked") == 2)
+        finally:
+            await correlator.stop()
+        assert correlator.held == 0
+    assert starter.told == []
