@@ -18,6 +18,7 @@ from activities.runbooks import Runbooks
 from activities.traffic import Traffic
 from cortexops.contracts.investigation import Investigated, InvestigateInput, Investigation
 from cortexops.domain.action import Candidate
+from cortexops.domain.around import around
 from cortexops.domain.case import Case, completed, masked
 from cortexops.domain.conclusion import MOST_EVIDENCE
 from cortexops.domain.diagnosis import Diagnosis
@@ -25,6 +26,7 @@ from cortexops.domain.earlier import earlier_value
 from cortexops.domain.errors import CortexError, InvalidInput
 from cortexops.domain.reasoning_material import material
 from cortexops.domain.recall import HALF_LIFE_DAYS
+from cortexops.domain.report_actions import for_people
 from cortexops.domain.scene import Scene
 from cortexops.metrics import INVESTIGATION_SECONDS, MEMORY_FAILURES
 from cortexops.ports.cluster import ReadableCluster
@@ -119,6 +121,7 @@ class InvestigationActivities(Investigation):
             seconds=round(seconds, 3),
             material=material(scene, diagnosis) if question.model else (),
             alternatives={name: found[:_MOST_CANDIDATES] for name, found in others.items()},
+            by_hand=tuple(for_people(diagnosis, candidates, question.target, around(scene, diagnosis))),
         )
 
     async def _with_earlier(self, scene: Scene, diagnosis: Diagnosis) -> Scene:

@@ -98,7 +98,7 @@ class IncidentWorkflow:
         attempt = 0
         while attempt < self._limits.max_attempts:
             found = await self._inquiry.run()
-            if await self._nothing_to_mend(found.diagnosis):
+            if await self._nothing_to_mend(found):
                 return
             candidate = next(iter(order(list(found.candidates), frozenset(self._tried))), None)
             if candidate is None:
@@ -176,7 +176,7 @@ class IncidentWorkflow:
         data = absorption.model_dump(mode="json", include={"into_key", "into_id", "reason"})
         await self._book.end(state, Reason.MERGED_INTO, detail, link=data)
 
-    async def _nothing_to_mend(self, diagnosis: Diagnosis) -> bool:
+    async def _nothing_to_mend(self, investigated: Investigated) -> bool:
         """Whether the incident ends here."""
         course = Course(
             all_resolved=self._signals.all_resolved,
@@ -184,9 +184,9 @@ class IncidentWorkflow:
             rolled_back=self._undone > 0,
             flapping=self._book.incident.flapping or self._signals.flapping(workflow.now()),
         )
-        found = ending(diagnosis, course)
+        found = ending(investigated.diagnosis, course)
         if found is not None and found.state is IncidentState.ESCALATED:
-            await self._escalate(found.reason, found.detail)
+            await self._escalate(found.reason, narrative.with_steps(found.detail, investigated.by_hand))
         elif found is not None:
             await self._book.end(*found)
         return found is not None
@@ -375,7 +375,7 @@ class IncidentWorkflow:
 
     async def _out_of_remedies(self, found: Investigated) -> None:
         detail = none_left(found.diagnosis, found.candidates, self._undone, self._refused)
-        await self._give_up(Reason.NO_FEASIBLE_ACTION, detail)
+        await self._give_up(Reason.NO_FEASIBLE_ACTION, narrative.with_steps(detail, found.by_hand))
 
     async def _give_up(self, reason: Reason, detail: str) -> None:
         """Nothing is left to try: say so. When everything was undone, the state says that as well."""

@@ -77,7 +77,8 @@ async def reason(
     if asking:
         state, outcome = await drive(state, elapsed=lambda: _since(began), think=think, more=more, wait=wait)
     diagnosis = conclude_with_model(found.diagnosis, state, outcome)
-    candidates = found.candidates if state.lead == "h1" else found.alternatives.get(state.lead, ())
+    leads = state.lead == "h1"
+    candidates = found.candidates if leads else found.alternatives.get(state.lead, ())
     try:
         await workflow.execute_activity_method(
             Reasoning.keep_diagnosis,
@@ -88,7 +89,8 @@ async def reason(
         if is_cancelled_exception(error):
             raise
         workflow.logger.warning("the model's part of the diagnosis was not stored: %s", error.cause)
-    return found.model_copy(update={"diagnosis": diagnosis, "candidates": candidates})
+    changes = {"diagnosis": diagnosis, "candidates": candidates, "by_hand": found.by_hand if leads else ()}
+    return found.model_copy(update=changes)
 
 
 def _since(began: datetime) -> float:

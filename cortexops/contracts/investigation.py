@@ -11,6 +11,7 @@ from cortexops.domain.action import Candidate
 from cortexops.domain.case import Case
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.evidence import Evidence
+from cortexops.domain.manual_steps import ManualStep
 from cortexops.domain.resource import Frozen, ResourceRef
 from cortexops.domain.signal import Signal
 
@@ -36,6 +37,8 @@ class Investigated(Frozen):
     """For a model: evidence that no rule cited, with ids after those of the diagnosis."""
     alternatives: dict[str, tuple[Candidate, ...]] = Field(default_factory=dict)
     """For a model: what could be done if another hypothesis (`h2` …) led."""
+    by_hand: tuple[ManualStep, ...] = ()
+    """What a person can do where no action mends the leading cause."""
 
 
 class Investigation(ABC):

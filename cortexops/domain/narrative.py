@@ -13,12 +13,15 @@ from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.ids import approval_id
 from cortexops.domain.incident import Incident, IncidentState
 from cortexops.domain.links import LinkReason
+from cortexops.domain.manual_steps import ManualStep
 from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.policy import PolicyDecision
 from cortexops.domain.proposing import proposer_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.steering import report_caveats
 from cortexops.domain.words import counted
+
+_MOST_STEPS, _MOST_COMMANDS = 2, 6
 
 
 def diff_text(lines: Sequence[DiffLine], most: int = 20) -> str:
@@ -103,6 +106,16 @@ def diagnosed_text(diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> str
     lines += [f"Missing: {gap.what} ({gap.reason})" for gap in diagnosis.gaps[:3]]
     lines += [f"Caveat: {caveat}" for caveat in report_caveats(diagnosis.attempts)[:3]]
     lines += past_words.told(diagnosis)
+    return "\n".join(lines)
+
+
+def with_steps(detail: str, steps: Sequence[ManualStep]) -> str:
+    """The detail, and below it what a person can do now: the first two ways with their commands."""
+    lines = [detail]
+    for step in steps[:_MOST_STEPS]:
+        lines.append(f"By hand: {step.type} {step.target} (risk {step.risk})")
+        lines += [f"  {command}" for command in step.commands[:_MOST_COMMANDS]]
+        lines += [f"  Note: {caveat}" for caveat in step.caveats[:_MOST_COMMANDS]]
     return "\n".join(lines)
 
 

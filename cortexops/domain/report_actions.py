@@ -9,7 +9,7 @@ from cortexops.domain.action import Candidate
 from cortexops.domain.around import Around
 from cortexops.domain.diagnosis import Diagnosis, Verdict
 from cortexops.domain.evidence import GapReason
-from cortexops.domain.manual import by_hand
+from cortexops.domain.manual import ManualStep, by_hand
 from cortexops.domain.resource import ResourceRef
 
 RESOLVES, CONTAINS = "resolves", "contains"
@@ -21,8 +21,6 @@ def recommended(
     """Actions in the order in which they would be taken. Where none of them resolves the cause, what people
     can do comes with them: after those that contain it, before those that were refused."""
     feasible = [_offered(candidate) for candidate in candidates if candidate.feasible]
-    if any(action["effect"] == RESOLVES for action in feasible):
-        return [_offered(candidate) for candidate in candidates]
     steps = [
         {
             "type": made.type,
@@ -35,9 +33,18 @@ def recommended(
             "commands": list(made.commands),
             "caveats": ["To be done by a person.", *made.caveats],
         }
-        for made in by_hand(diagnosis, subject, around, candidates)
+        for made in for_people(diagnosis, candidates, subject, around)
     ]
     return feasible + steps + [_offered(candidate) for candidate in candidates if not candidate.feasible]
+
+
+def for_people(
+    diagnosis: Diagnosis, candidates: Sequence[Candidate], subject: ResourceRef, around: Around | None
+) -> list[ManualStep]:
+    """What people can do about the leading cause; nothing where an action of this product resolves it."""
+    if any(candidate.feasible and not candidate.contains_only for candidate in candidates):
+        return []
+    return by_hand(diagnosis, subject, around, candidates)
 
 
 def _offered(candidate: Candidate) -> dict[str, Any]:

@@ -68,6 +68,21 @@ async def test_the_activity_saves_a_bounded_diagnosis_and_reports_its_requests(t
     assert 0 < found.api_requests <= 25 and found.seconds > 0
 
 
+async def test_where_no_action_mends_the_cause_the_steps_of_people_come_with_it(tmp_path):
+    store: Any = Diagnoses()
+    async with SimulatedApiServer() as server:
+        seed(server)
+        async with await KubernetesCluster.connect("test", server.kubeconfig(tmp_path / "k")) as cluster:
+            for offered in (propose, lambda scene, diagnosis: []):
+                activities = InvestigationActivities(
+                    {"test": cluster}, store, None, offered, clock=lambda: NOW
+                )
+                found = await ActivityEnvironment().run(activities.investigate, question())
+                mended = any(candidate.feasible for candidate in found.candidates)
+                assert bool(found.by_hand) is not mended
+    assert found.by_hand[0].commands
+
+
 async def test_an_unknown_cluster_is_not_retried():
     activities = _activities()
     with pytest.raises(ApplicationError) as raised:

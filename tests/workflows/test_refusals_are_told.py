@@ -12,14 +12,17 @@ from temporalio.service import RPCError
 from cortexops.contracts.incident import ADD_SIGNALS, IncidentLimits, SignalBatch
 from cortexops.contracts.investigation import Investigated
 from cortexops.contracts.remediation import ApplyOutcome, DryRunResult
+from cortexops.domain.action import Risk
 from cortexops.domain.audit import AuditType
+from cortexops.domain.diagnosis import Verdict
 from cortexops.domain.ending import none_left, refusals
 from cortexops.domain.incident import IncidentState, Reason
+from cortexops.domain.manual_steps import ManualStep
 from cortexops.domain.policy import Effect
 from cortexops.domain.verification import Phase
 from tests.support.engines import RunningEngines
 from tests.support.stage import Stage, cast, staged
-from tests.support.story import a_candidate, a_decision, a_diagnosis, a_signal, resolved
+from tests.support.story import TARGET, a_candidate, a_decision, a_diagnosis, a_signal, resolved
 
 _S = IncidentState
 QUOTA = "patch deployments api in namespace shop: exceeded quota: small, limited: limits.memory=1Gi (403)"
@@ -46,6 +49,33 @@ async def test_a_refusal_by_the_dry_run_is_told_to_whoever_is_called(stage: Stag
     assert "nothing was changed" in last_words(stage)
     assert "undone" not in last_words(stage)
     assert stage.world.applied == []
+
+
+async def test_who_is_called_is_told_what_can_be_done_by_hand(stage: Stage) -> None:
+    steps = tuple(
+        ManualStep(
+            type=kind,
+            target=TARGET,
+            risk=Risk.LOW,
+            commands=(f"kubectl {kind} now",),
+            caveats=("Look first.",),
+        )
+        for kind in ("edit", "scale", "third")
+    )
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(), by_hand=steps)]
+    ended = await (await stage.begin()).result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.NO_FEASIBLE_ACTION)
+    assert last_words(stage).splitlines()[-6:] == [
+        f"By hand: edit {TARGET} (risk low)", "  kubectl edit now", "  Note: Look first.",
+        f"By hand: scale {TARGET} (risk low)", "  kubectl scale now", "  Note: Look first.",
+    ]  # fmt: skip
+
+
+async def test_a_cause_outside_comes_with_what_can_be_done_by_hand(stage: Stage) -> None:
+    step = ManualStep(type="look", target=TARGET, risk=Risk.LOW, commands=("kubectl get pods",))
+    stage.world.investigations = [Investigated(diagnosis=a_diagnosis(Verdict.EXTERNAL), by_hand=(step,))]
+    assert (await (await stage.begin()).result()).state is _S.ESCALATED
+    assert "  kubectl get pods" in last_words(stage).splitlines()
 
 
 async def test_a_refusal_of_the_change_is_told_and_not_called_tried(stage: Stage) -> None:
