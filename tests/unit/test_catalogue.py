@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from typing import Any
 
 import pytest
 
 from activities.actions import ACTIONS, ReadsLists, propose
-from activities.actions.open_pull_request import OpenPullRequest, unowned
 from cortexops.domain.action import Action, Candidate, Infeasible, Risk
-from cortexops.domain.change import Verb, pointer
+from cortexops.domain.change import Verb
 from cortexops.domain.diagnosis import Category, Diagnosis, Hypothesis, Support, Verdict
 from cortexops.domain.errors import InvalidInput, Rejected
-from cortexops.domain.manifest import Proposal
-from cortexops.domain.ownership import Tool, caveats_of, owner_of, reconciler_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Edge, Relation
 from tests.investigation.objects import (
     NOW,
     ago,
-    config_map,
     container,
     deployment,
     node,
@@ -338,226 +332,6 @@ def _fresh(made: Scene) -> Scene:
     return Scene.model_validate(made.model_dump())
 
 
-# -- configuration -----------------------------------------------------------------------------------
-
-
-def applied(live: JSON, **data: str) -> JSON:
-    live["metadata"]["annotations"] = {APPLIED: json.dumps({"data": data})}
-    live["metadata"]["uid"] = "u"
-    return live
-
-
-def test_a_key_goes_back_to_what_was_applied_and_a_secret_looking_value_is_not_spelled_out() -> None:
-    live = applied(config_map("env", {"PORT": "80x", "PASSWORD": "y"}), PORT="80", PASSWORD="hunter2hunter2")
-    found = on("patch_config", live, Category.CONFIGMAP_CHANGED, key="PORT")
-    assert found.action.params == {"key": "PORT", "source": "last_applied", "value": "80"}
-    assert prepare("patch_config", live, **found.action.params).change.edits[0].path == pointer(
-        "data", "PORT"
-    )
-    hidden = on("patch_config", live, Category.CONFIGMAP_CHANGED, key="PASSWORD")
-    assert hidden.feasible and "hunter2" not in hidden.model_dump_json()
-
-
-@pytest.mark.parametrize(
-    ("live", "key"),
-    [
-        (config_map("env", {"PORT": "80x"}), "PORT"),
-        (applied(config_map("env", {"PORT": "80x"}), PORT="80x"), "PORT"),
-        (applied(config_map("env", {"PORT": "80x"}), PORT="80"), ""),
-    ],
-)
-def test_without_an_earlier_value_nothing_is_restored_and_the_reason_is_said(live: JSON, key: str) -> None:
-    found = on("patch_config", copy.deepcopy(live), Category.CONFIGMAP_CHANGED, key=key)
-    assert found.infeasible is Infeasible.NO_EARLIER_VALUE
-
-
-def test_a_secret_is_offered_only_when_its_history_says_that_a_value_is_noted() -> None:
-    def secret(changed: bool) -> JSON:
-        def write(manager: str, at: str, fields: JSON) -> JSON:
-            return {"manager": manager, "operation": "Update", "time": at, "fieldsV1": fields}
-
-        fields = [
-            write(
-                "kubectl-client-side-apply",
-                ago(days=9),
-                {"f:metadata": {"f:annotations": {f"f:{APPLIED}": {}}}},
-            )
-        ]
-        if changed:
-            fields.append(write("kubectl-edit", ago(hours=1), {"f:data": {"f:k": {}}}))
-        live = named("Secret", {}, "keys")
-        live["metadata"]["managedFields"] = fields
-        return live | {"data": {"k": ""}}
-
-    assert on("patch_config", secret(True), Category.SECRET_CHANGED, key="k").feasible
-    plain = secret(True)
-    plain["metadata"]["managedFields"].pop(0)
-    found = on("patch_config", plain, Category.SECRET_CHANGED, key="k")
-    assert found.infeasible is Infeasible.NO_EARLIER_VALUE
-    with pytest.raises(InvalidInput, match="never given"):
-        prepare(
-            "patch_config", applied(secret(True), k="Z29vZA=="), key="k", source="last_applied", value="x"
-        )
-
-
-def test_an_immutable_map_is_left_alone() -> None:
-    live = applied(config_map("env", {"k": "bad"}), k="good") | {"immutable": True}
-    with pytest.raises(Rejected, match="immutable"):
-        prepare("patch_config", live, key="k", source="last_applied")
-
-
-# -- volumes -----------------------------------------------------------------------------------------
-
-
-def claim(size: str = "10Gi", has: str = "10Gi") -> JSON:
-    spec = {"storageClassName": "fast", "resources": {"requests": {"storage": size}}}
-    status = {"phase": "Bound", "capacity": {"storage": has}}
-    return named("PersistentVolumeClaim", spec, "data", status=status)
-
-
-def storage(expands: bool | None = True) -> JSON:
-    more = {} if expands is None else {"allowVolumeExpansion": expands}
-    return {"kind": "StorageClass", "metadata": {"name": "fast"}} | more
-
-
-def test_a_full_volume_is_expanded_by_half_and_that_is_a_high_risk_without_a_way_back() -> None:
-    found = on("expand_pvc", claim(), Category.VOLUME_FULL, storage())
-    assert found.action.params == {"size": "15Gi"}
-    assert (found.risk, found.reversible) == (Risk.HIGH, False)
-    assert prepare("expand_pvc", claim(), storage(), size="15Gi").change.edits[0].after == "15Gi"
-
-
-@pytest.mark.parametrize(
-    ("live", "others", "infeasible"),
-    [
-        (claim(), (), Infeasible.NOT_EXPANDABLE),
-        (claim(), (storage(False),), Infeasible.NOT_EXPANDABLE),
-        (claim(), (storage(None),), Infeasible.NOT_EXPANDABLE),
-        (claim("15Gi", "10Gi"), (storage(),), Infeasible.NOT_EXPANDABLE),
-        (claim(), (storage(), quota("10Gi", "10Gi", "requests.storage")), Infeasible.BOUND_REACHED),
-    ],
-)
-def test_a_volume_that_cannot_or_may_not_grow_is_left_alone(
-    live: JSON, others: tuple[JSON, ...], infeasible: Infeasible
-) -> None:
-    assert on("expand_pvc", live, Category.VOLUME_FULL, *others).infeasible is infeasible
-    with pytest.raises(Rejected):
-        prepare("expand_pvc", live, *others, size="16Gi" if live == claim() else "20Gi")
-
-
-@pytest.mark.parametrize("size", ["10Gi", "9Gi", "21Gi", "much"])
-def test_a_size_out_of_bounds_is_refused(size: str) -> None:
-    with pytest.raises((Rejected, InvalidInput)):
-        prepare("expand_pvc", claim(), storage(), size=size)
-
-
-# -- ownership ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("metadata", "tool", "name", "reconciles"),
-    [
-        (
-            {"annotations": {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/api"}},
-            Tool.ARGO_CD, "shop", True,
-        ),
-        ({"labels": {"argocd.argoproj.io/instance": "shop"}}, Tool.ARGO_CD, "shop", True),
-        ({"annotations": {"argocd.argoproj.io/sync-wave": "1"}}, Tool.ARGO_CD, "", True),
-        (
-            {
-                "labels": {"app.kubernetes.io/instance": "shop"},
-                "managedFields": [{"manager": "argocd-application-controller"}],
-            },
-            Tool.ARGO_CD, "shop", True,
-        ),
-        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}, Tool.FLUX, "shop", True),
-        (
-            {"labels": {"helm.toolkit.fluxcd.io/name": "shop", "app.kubernetes.io/managed-by": "Helm"}},
-            Tool.FLUX, "shop", True,
-        ),
-        (
-            {
-                "labels": {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": "shop"},
-                "annotations": {"meta.helm.sh/release-name": "shop"},
-            },
-            Tool.HELM, "shop", False,
-        ),
-    ],
-)  # fmt: skip
-def test_the_tool_that_owns_an_object_is_told_by_its_marks(
-    metadata: JSON, tool: Tool, name: str, reconciles: bool
-) -> None:
-    live = deployment()
-    live["metadata"] |= metadata
-    found = owner_of(live)
-    assert found is not None
-    assert (found.tool, found.name, found.reconciles) == (tool, name, reconciles)
-    assert bool(caveats_of(live)) is not reconciles
-    assert reconciler_of(unowned(live)) is None
-
-
-def test_a_charts_own_labels_alone_say_nothing() -> None:
-    live = deployment()
-    live["metadata"]["labels"] |= {"app.kubernetes.io/instance": "shop"}
-    live["metadata"]["managedFields"] = [{"manager": "kubectl"}]
-    assert owner_of(live) is None
-    del live["metadata"]["labels"]["app.kubernetes.io/instance"]
-    live["metadata"]["managedFields"] = [{"manager": "argocd-controller"}]
-    assert owner_of(live) is None
-
-
-def test_what_helm_wrote_may_be_changed_and_people_are_told_what_the_next_upgrade_does() -> None:
-    live = sized("128Mi")
-    live["metadata"]["labels"] |= {"app.kubernetes.io/managed-by": "Helm"}
-    target = ref("Deployment", "api")
-    found = offers("adjust_resources", scene(target, live), Category.OOM_LIMIT_TOO_LOW, target)
-    assert found.feasible and any("next upgrade" in caveat for caveat in found.caveats)
-
-
-def owned() -> JSON:
-    live = sized("128Mi")
-    live["metadata"]["labels"] |= {"argocd.argoproj.io/instance": "shop"}
-    return live
-
-
-def pull_requests(monkeypatch: pytest.MonkeyPatch, *apps: str) -> list[Candidate]:
-    plugin = ACTIONS["open_pull_request"]
-    assert isinstance(plugin, OpenPullRequest)
-
-    def covers(proposal: Proposal) -> bool:
-        return proposal.app in apps
-
-    monkeypatch.setattr(plugin, "covers", covers if apps else None)
-    target = ref("Deployment", "api")
-    return propose(scene(target, owned()), because(Category.OOM_LIMIT_TOO_LOW, target))
-
-
-def test_for_what_git_owns_a_pull_request_is_offered_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first, *others = pull_requests(monkeypatch, "shop")
-    assert (first.action.type, first.feasible, first.contains_only) == ("open_pull_request", True, True)
-    assert first.action.params["remedy"] == "adjust_resources"
-    assert first.action.params["memory_limit"] == "256Mi"
-    assert {c.infeasible for c in others} == {Infeasible.OWNED_BY_GITOPS}
-    change = prepare("open_pull_request", owned(), **first.action.params).change
-    assert change.verb is Verb.PROPOSE and change.body is not None and not change.edits
-    edits = Proposal.model_validate(change.body).edits
-    assert [str(edit) for edit in edits] == [
-        "spec.template.spec.containers[api].resources.limits.memory",
-        "spec.template.spec.containers[api].resources.requests.memory",
-    ]
-
-
-@pytest.mark.parametrize("apps", [(), ("billing",)])
-def test_without_a_repository_for_it_a_pull_request_is_not_offered(
-    monkeypatch: pytest.MonkeyPatch, apps: tuple[str, ...]
-) -> None:
-    found = {c.action.type: c.infeasible for c in pull_requests(monkeypatch, *apps)}
-    assert found["open_pull_request"] is Infeasible.NO_REPOSITORY
-    assert not any(infeasible is None for infeasible in found.values())
-
-
 # -- all of them -------------------------------------------------------------------------------------
 
 
@@ -581,24 +355,3 @@ def test_escalation_is_never_proposed_by_itself_and_needs_a_reason() -> None:
     assert prepare("escalate", deployment(), reason="a person is at it").change.verb is Verb.NOTHING
     with pytest.raises(InvalidInput, match="reason"):
         prepare("escalate", deployment())
-
-
-def test_pods_that_crashed_lately_with_the_value_are_made_anew_and_no_others() -> None:
-    reads: JSON = {
-        "env": [{"name": "PORT", "valueFrom": {"configMapKeyRef": {"name": "env", "key": "PORT"}}}]
-    }
-    owner = deployment(pod_template=template("api", container(**reads)))
-    crash = {"exitCode": 1, "finishedAt": ago(minutes=3)}
-    cases = {
-        "lately": pod(owner, running(last=crash), suffix="lately"),
-        "waiting": pod(owner, running(last={**crash, "finishedAt": ago(minutes=14)}), suffix="waiting"),
-        "old": pod(owner, running(last={**crash, "finishedAt": ago(hours=2)}), suffix="old"),
-        "done": pod(owner, running(last={**crash, "exitCode": 0}), suffix="done"),
-        "well": pod(owner, running(), suffix="well"),
-        "other": pod(deployment(), running(last=crash), suffix="other"),
-    }
-    alone = copy.deepcopy(cases["lately"])
-    alone["metadata"] |= {"name": "alone", "uid": "alone", "ownerReferences": []}
-    live = applied(config_map("env", {"PORT": "80x"}), PORT="80")
-    made = prepare("patch_config", live, *cases.values(), alone, key="PORT", source="last_applied")
-    assert [p.name for p in made.change.pods] == ["api-lately", "api-waiting"]
