@@ -10,7 +10,7 @@ from typing import TypeVar
 from activities.reads import Backend, Reads
 from cortexops.domain.errors import CortexError, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.evidence import Gap, GapReason
-from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes import delivery, meta, pods
 from cortexops.domain.kubernetes.certificates import validity
 from cortexops.domain.kubernetes.refusals import Refusal, refusal
 from cortexops.domain.kubernetes.values import mapping, moment, number, text
@@ -268,6 +268,10 @@ class Gathering:
                 failure = meta.condition(self.find(ref) or {}, "ReplicaFailure")
                 if failure.status == "True":
                     said.setdefault(failure.message)
+        for edge in self._edges:  # why what delivers them failed
+            if edge.target in asked and edge.source.kind in delivery.KINDS:
+                failed = delivery.failure(edge.source.kind, self.find(edge.source) or {})
+                said.update({failed.message: None} if failed is not None else {})
         stems = tuple(f"{root.name}-" for root in asked)
         for event in self._events.values():
             own = event.about in asked or event.about.name.startswith(stems)
@@ -324,6 +328,7 @@ class Gathering:
             fact
             for fact in self._events.values()
             if fact.about.key in self.objects
+            or fact.about == self.target
             or (fact.about.name.startswith(stems) and fact.about.kind in ("Pod", "ReplicaSet", "Job"))
         ]
         events.sort(key=lambda e: (e.type != "Warning", -(e.last.timestamp() if e.last else 0.0)))

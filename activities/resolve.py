@@ -26,6 +26,7 @@ _NO_WORKLOAD = (
 )
 _MOST_USERS = 3
 _TOGETHER = timedelta(hours=6)
+_ROUTES = 12
 _BROUGHT = ("Rollout",)  # kinds that not every server has
 
 
@@ -121,9 +122,12 @@ async def _maker_of(gathering: Gathering, pod: ResourceRef, obj: JSON) -> Resour
 
 
 async def _gone(gathering: Gathering, target: ResourceRef) -> list[ResourceRef]:
-    """Where a pod or ReplicaSet has been replaced since the alert, its name still tells the workload's."""
+    """Where a pod or ReplicaSet has been replaced since the alert, its name still tells the workload's. A node has
+    none: it stands for itself."""
     parts = target.name.split("-")
     candidates: list[ResourceRef] = []
+    if target.kind == "Node" and not gathering.unread("Node", "", target.name):
+        return [target]  # events may tell who took it away
     if target.kind == "Pod":
         if len(parts) >= 3:
             candidates.append(gathering.ref("Deployment", target.namespace, "-".join(parts[:-2])))
@@ -275,10 +279,7 @@ async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list
 
 async def _attached(gathering: Gathering, target: ResourceRef, obj: JSON) -> list[ResourceRef]:
     """The workloads behind a route, or behind the routes that are attached to a Gateway."""
-    routes = [obj]
-    if target.kind == "Gateway":
-        listed = await gathering.listing("HTTPRoute", target.namespace, optional=True)
-        routes = [r for r in listed if (target.namespace, target.name) in gateways.parents(r)]
+    routes = await attached_routes(gathering, target) if target.kind == "Gateway" else [obj]
     found: list[ResourceRef] = []
     for place in list(dict.fromkeys(b for route in routes for b in gateways.backends(route)))[:3]:
         service = gathering.ref("Service", place.namespace, place.name)
@@ -286,6 +287,16 @@ async def _attached(gathering: Gathering, target: ResourceRef, obj: JSON) -> lis
         if live is not None:
             found += await _behind(gathering, service, live)
     return list(dict.fromkeys(found))
+
+
+async def attached_routes(gathering: Gathering, gateway: ResourceRef) -> list[JSON]:
+    """Routes that want to be attached to the Gateway, of any namespace; of many those come first with which the
+    controller finds fault."""
+    listed = await gathering.listing("HTTPRoute", optional=True)
+    if gathering.forbidden_list("HTTPRoute"):
+        listed = await gathering.listing("HTTPRoute", gateway.namespace, optional=True)
+    found = [route for route in listed if (gateway.namespace, gateway.name) in gateways.parents(route)]
+    return sorted(found, key=lambda route: not gateways.refusals(route))[:_ROUTES]
 
 
 def backends(ingress: JSON) -> list[str]:

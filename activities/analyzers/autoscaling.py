@@ -13,6 +13,7 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import (
     Subject,
+    backing,
     is_troubled,
     log_lines,
     own_subjects,
@@ -20,19 +21,21 @@ from cortexops.domain.findings import (
     signal_types,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, meta
+from cortexops.domain.kubernetes import commands, complaints, hpa, last_words, meta, pods
 from cortexops.domain.kubernetes.hpa import condition
 from cortexops.domain.kubernetes.remembered import Remembered
-from cortexops.domain.kubernetes.values import number
+from cortexops.domain.kubernetes.values import moment, number, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
+from cortexops.domain.troubles import subject_of
 
 _FAILED = (
     "FailedGetResourceMetric", "FailedGetContainerResourceMetric", "FailedGetPodsMetric", "FailedGetObjectMetric",
     "FailedGetExternalMetric", "FailedComputeMetricsReplicas",
 )  # fmt: skip
+_CONTROLLERS = ("kube-controller-manager", "")
 _TWICE = "AmbiguousSelector"  # more than one autoscaler selects the same pods
 _LATELY = timedelta(hours=24)
 _CUT = "above Spec.MaxReplicas"  # why a controller removed pods: there were more than are allowed now
@@ -53,11 +56,31 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             scaler = scene.get(ref)
             if scaler is None:
                 continue
-            for each in (_without_metrics, _at_most):
+            for each in (_without_metrics, _at_most, _written_against):
                 hypothesis = each(scene, book, subject, ref, scaler)
                 if hypothesis is not None:
                     found.append(hypothesis)
-    return found + _upstream(scene, book)
+    return found + _without_target(scene, book) + _upstream(scene, book)
+
+
+def _without_target(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
+    """The autoscaler, the alert's own target, cannot even ask how many pods there are: mostly there is no such
+    workload."""
+    ref, live = scene.target, scene.get(scene.target)
+    able = condition(live or {}, "AbleToScale")
+    if ref.kind != "HorizontalPodAutoscaler" or live is None or able.reason != "FailedGetScale":
+        return []
+    scaled = f"{text(live, 'spec', 'scaleTargetRef', 'kind')} {text(live, 'spec', 'scaleTargetRef', 'name')}"
+    return [
+        Hypothesis(
+            resource=ref,
+            category=Category.HPA_NO_METRICS,
+            summary=f"{ref} cannot scale {scaled}: {able.message[:200]}",
+            support=support(Subject(ref, live, ()), 0.95),
+            evidence=(cite_condition(book, ref, able),),
+            facts={"autoscaler": ref.name},
+        )
+    ]
 
 
 def _asked(scene: Scene, ref: ResourceRef) -> bool:
@@ -80,14 +103,76 @@ def _without_metrics(
     why = "its pods are claimed twice" if active.reason == _TWICE else "it has no metrics"
     if "missing request for" in active.message:
         resource = subject.ref
+    told = active.message[:200]
+    down = _metrics_server(scene, book, scaler, evidence)
+    if down is not None:
+        resource, told = down
     return Hypothesis(
         resource=resource,
-        category=Category.HPA_NO_METRICS,
-        summary=f"{ref} cannot compute the replicas of {subject.ref}, {why}: {active.message[:200]}",
-        support=support(subject, 0.95, steps=0 if scene.target == ref else 1),
+        category=Category.HPA_NO_METRICS if down is None else Category.DEPENDENCY_DOWN,
+        summary=f"{ref} cannot compute the replicas of {subject.ref}, {why}: {told}",
+        support=support(subject, 0.95, steps=0 if scene.target == ref and down is None else 1),
         evidence=tuple(evidence),
         facts={"autoscaler": ref.name},
     )
+
+
+def _written_against(
+    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, scaler: JSON
+) -> Hypothesis | None:
+    """It wants more pods and may have them, and somebody else writes fewer each time: mostly what delivers it."""
+    wants, has = number(scaler, "status", "desiredReplicas"), pods.wanted_replicas(subject.obj)
+    write = meta.writes(subject.obj, "spec", "replicas")
+    scaled = moment(scaler, "status", "lastScaleTime")
+    works = condition(scaler, "ScalingActive").status == "True" and _asked(scene, ref)
+    if not works or scene.clocks_apart or write is None or scaled is None or not 0 < has < wants:
+        return None
+    if write.manager in _CONTROLLERS or write.at < scaled:
+        return None
+    says = f"the replicas of {subject.ref} were written last by {write.manager}"
+    events = [
+        e for e in scene.events_about(subject.ref, "ScalingReplicaSet") if _SCALED_DOWN.match(e.message)
+    ]
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.SCALED_DOWN,
+        summary=f"{ref} wants {wants} replicas of {subject.ref}, and {write.manager} has set them to {has} since it"
+        " last scaled: the two write against one another",
+        support=support(subject, 0.9),
+        evidence=(
+            cite_write(book, subject.ref, says, write),
+            book.cite(
+                EvidenceKind.STATUS, ref, f"{ref} wants {wants} replicas", command=commands.describe(ref)
+            ),
+            *(cite_event(book, event) for event in events[:1]),
+        ),
+        facts={"autoscaler": ref.name, "replicas": str(has), "replicas_before": str(wants)},
+    )
+
+
+def _metrics_server(
+    scene: Scene, book: EvidenceBook, scaler: JSON, evidence: list[str]
+) -> tuple[ResourceRef, str] | None:
+    """Who serves the metrics that were asked for in vain, where none of its pods is ready, and what it says."""
+    group = hpa.unanswered_group(scaler)
+    serving = hpa.metrics_service(group, (live for _, live in scene.of_kind("APIService"))) if group else None
+    for server in backing(scene, scene.ref("Service", *serving)) if serving is not None else ():
+        live = scene.get(server) or {}
+        if not live or pods.ready_replicas(live):
+            continue
+        evidence.append(
+            book.cite(
+                EvidenceKind.STATUS, server, f"{server} has no ready pods", command=commands.describe(server)
+            )
+        )
+        told = f"{server}, which serves {group}, has no ready pods"
+        for pod, container, previous, lines in log_lines(scene, subject_of(scene, server)):
+            wrong = complaints.complaining(lines)
+            if wrong:
+                evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
+                return server, f"{told}, saying “{last_words.telling(wrong)}”"
+        return server, told
+    return None
 
 
 def _at_most(
@@ -194,7 +279,9 @@ def _callee_at_most(
         for pod, container, previous, told in log_lines(scene, subject)
         if (lines := [line for line in told if _OVERLOADED.search(line)])
     ]
-    if not overloaded and not cut.surely:
+    pressed = hpa.overloaded(scaler)
+    since = limited.since is not None and scene.onset - _LATELY <= limited.since
+    if not overloaded and not cut.surely and not (pressed and since):
         return None  # at its maximum, as many are for long
     most = number(scaler, "spec", "maxReplicas")
     evidence = [cite_condition(book, ref, limited), *cut.evidence]
@@ -204,7 +291,7 @@ def _callee_at_most(
         resource=ref,
         category=Category.HPA_MAXED_OUT,
         summary=f"{ref} is at its maximum of {most} replicas and wants more for {subject.ref}, of which"
-        f" its callers complain{cut.says}",
+        f" its callers complain{cut.says}" + (f"; {pressed}" if pressed else ""),
         support=support(
             subject,
             direct if not is_troubled(scene, subject) else min(direct, 0.6),

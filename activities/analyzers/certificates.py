@@ -130,7 +130,7 @@ def _used(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis
             line
             for line in complaints.about_credentials(lines)
             if "certificate" in line.lower() or "x509" in line.lower()
-        ]
+        ] or certificate_words.alerts(lines)
         if said:
             evidence.append(cite_log(book, pod, container, previous, said, "complains about a certificate"))
             break

@@ -38,6 +38,8 @@ from cortexops.domain.sharing import (
     names_living_service,
     names_nobody_else,
     refused_by_store,
+    unknown_and_not_given,
+    without_right_addresses,
 )
 
 _EXPLAINS = (
@@ -98,7 +100,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             hypothesis = _of_source(scene, book, subject, ref, its_uses, failing)
             if hypothesis is not None:
                 found.append(hypothesis)
-    return found
+    return without_right_addresses(scene, found)
 
 
 def _of_source(
@@ -172,14 +174,9 @@ def _of_source(
         )  # fmt: skip
     against = []
     if well:
-        against.append(
-            book.cite(
-                EvidenceKind.STATUS,
-                subject.ref,
-                f"containers of {subject.ref} that started after {ref} was changed ran well with it",
-                command=commands.describe(subject.ref),
-            )
-        )
+        ran = f"containers of {subject.ref} that started after {ref} was changed ran well with it"
+        shown = commands.describe(subject.ref)
+        against.append(book.cite(EvidenceKind.STATUS, subject.ref, ran, command=shown))
     category = Category.CONFIGMAP_CHANGED if ref.kind == "ConfigMap" else Category.SECRET_CHANGED
     facts = {ref.kind.lower(): ref.name, "key": complaint.key if complaint else ""}
     if cases:
@@ -319,7 +316,7 @@ def _complaint(scene: Scene, subject: Subject, obj: JSON, uses: list[ConfigUse])
                 )
         if any(use.kind == "Secret" for use in uses) and (best is None or best.strength < 0.9):
             refused = [line for line in complaints.about_credentials(lines) if line not in clients]
-            refused = refused or (complaints.unknown_there(lines) if _was_changed(obj) else [])
+            refused = refused or (unknown_and_not_given(subject, lines) if _was_changed(obj) else [])
             if refused and _holds_credentials(obj, uses):
                 last = (refused[-1],)
                 best = Complaint("", _REFUSED, pod, container, previous, last, 0.9, credentials=True)

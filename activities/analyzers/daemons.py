@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_write, support
+from cortexops.domain.citing import by_whom, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, own_subjects, template_spec
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.placement import unselected, untolerated
+from cortexops.domain.kubernetes.values import number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
+
+_LATELY = timedelta(hours=24)
 
 
 @analyzer("daemons")
@@ -23,6 +27,10 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     for subject in own_subjects(scene):
         if subject.ref.kind != "DaemonSet" or not subject.obj:
             continue
+        if not number(subject.obj, "status", "desiredNumberScheduled") and not subject.pods:
+            nowhere = _nowhere(scene, book, subject)
+            found += [nowhere] if nowhere is not None else []
+            continue
         served = {pods.node_name(pod) for _, pod in subject.pods}
         for ref, node in scene.of_kind("Node"):
             named = re.search(rf"(?<![\w.-]){re.escape(ref.name)}(?![\w-])", told)
@@ -30,6 +38,26 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 hypothesis = _of(scene, book, subject, ref, node)
                 found += [hypothesis] if hypothesis is not None else []
     return found
+
+
+def _nowhere(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """No node at all has the labels that the set selects nodes by. Some sets are put to sleep so, on purpose."""
+    spec = template_spec(subject)
+    nodes = [node for _, node in scene.of_kind("Node")]
+    missing = [unselected(node, spec) for node in nodes]
+    if not nodes or not all(missing):
+        return None
+    write = meta.writes(subject.obj, "spec", "template", "spec", "nodeSelector")
+    lately = write is not None and scene.onset - _LATELY <= write.at <= scene.onset
+    says = f"{subject.ref} selects nodes by the label {missing[0]}, which none of {len(nodes)} has"
+    return Hypothesis(
+        resource=subject.ref,
+        category=Category.SCHEDULING,
+        summary=f"{says}{f'; that was written{by_whom(write)} shortly before' if lately else ''}: it wants no pods",
+        support=support(subject, 0.95 if lately else 0.65, precedes=True if lately else None),
+        evidence=(cite_write(book, subject.ref, says, write, unknown=EvidenceKind.CONFIG),),
+        facts={"labels": missing[0]},
+    )
 
 
 def _of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
@@ -15,13 +16,17 @@ from cortexops.domain.topology import Relation
 
 _CLOCKS = timedelta(minutes=1)
 _LATELY = timedelta(hours=24)
+_ABOUT = re.compile(r"(?i)flux|helm|kustomiz|reconcil|argo|gitops|out.?of.?sync")
+"""Of alerts that are about the delivery itself."""
+_SHOWN = 260  # characters
 
 
 @analyzer("deliveries")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
+    asked = any(_ABOUT.search(f"{signal.name} {signal.summary}") for signal in scene.signals)
     for subject in own_subjects(scene):
-        if not is_troubled(scene, subject) and not serves_badly(scene):
+        if not asked and not is_troubled(scene, subject) and not serves_badly(scene):
             continue
         for ref in scene.topology.into(subject.ref, Relation.ACTS_ON):
             failed = delivery.failure(ref.kind, scene.get(ref) or {}) if ref.kind in delivery.KINDS else None
@@ -29,14 +34,20 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 continue
             if not scene.onset - _LATELY <= failed.since <= scene.onset + _CLOCKS:
                 continue
-            reason = f"{failed.reason}: {failed.message[:200]}" if failed.message else failed.reason
+            reason = f"{failed.reason}: {_told(failed.message)}" if failed.message else failed.reason
             found.append(
                 Hypothesis(
                     resource=ref,
                     category=Category.DELIVERY_FAILED,
                     summary=f"{ref}, which delivers {subject.ref}, failed before the trouble began ({reason})",
-                    support=support(subject, 0.55, precedes=True, steps=1),
+                    support=support(subject, 0.9 if asked else 0.55, precedes=True, steps=1),
                     evidence=(cite_condition(book, ref, failed),),
                 )
             )
     return found
+
+
+def _told(message: str) -> str:
+    """The beginning and the end of what may be a long chain: who failed, and why."""
+    said = " ".join(message.split())
+    return said if len(said) <= _SHOWN else f"{said[:60]} … {said[-(_SHOWN - 60) :]}"

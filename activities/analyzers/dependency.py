@@ -20,7 +20,8 @@ from cortexops.domain.findings import (
     service_ready,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, pods
+from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, locks, pods
+from cortexops.domain.kubernetes.contracts import limited
 from cortexops.domain.kubernetes.values import objects, text, words
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -109,6 +110,8 @@ def _suffers_itself(scene: Scene, ref: ResourceRef) -> bool:
     for subject in subjects(scene):
         if subject.ref == ref:
             said = own_words(scene, ref)
+            if said and (locks.contended(said[3]) or locks.gave_up(said[3])):
+                return True  # it waits for its database
             asked = {host for line in (said[3] if said else ()) for host in hosts.hosts_in_line(line)}
             called = scene.topology.out(ref, Relation.CALLS)
             named = any(means_service(scene, host, each, ref.namespace) for each in called for host in asked)
@@ -129,6 +132,8 @@ def _outside(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     for host, (pod, container, previous, lines) in _outside_hosts(scene, subject).items():
         evidence = [cite_log(book, pod, container, previous, lines, f"complains about {host}")]
         does = "gets errors from" if complaints.answered_badly(lines) else "cannot reach"
+        if limited(lines):
+            does = "is told to ask less often (429, too many requests: a rate limit or a quota) by"
         if complaints.about_certificates(lines):
             does = "does not trust the certificate of"
         crashing = any(pods.is_unready(obj) for ref, obj in subject.pods if ref == pod)

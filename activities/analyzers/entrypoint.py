@@ -16,13 +16,15 @@ from cortexops.domain.scene import Scene
 
 _ARCHITECTURE = re.compile(r"(?i)exec format error")
 _COMMAND = re.compile(
-    r"(?i)(exec: \"([^\"]+)\"(?:: stat [^:]+)?: (?:no such file or directory|executable file not found in \$PATH"
-    r"|permission denied)|unable to start container process)"
+    r"(?i)exec: \"([^\"]+)\"(?:: stat [^:]+)?: (?:no such file or directory|executable file not found in \$PATH"
+    r"|permission denied)"
 )
+_NOT_STARTED = re.compile(r"(?i)unable to start container process(?:: .{1,160})?")
 _MOUNTING = "error mounting"  # the command is not what is wrong then
 _ROOT = re.compile(
     r"(?i)container has runAsNonRoot and image (?:will run as root|has non-numeric user)(?: \([\w-]+\))?"
 )
+_TOO_LOW = "container init was OOM-killed"
 _SHELL = re.compile(r"(?i)(?:sh|bash): (?:line )?\d*:? ?(\S+): (?:command )?not found")
 _EXPLAINS = (
     Category.CRASH, Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE,
@@ -39,6 +41,14 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             if hypothesis is not None:
                 found.setdefault((subject.ref.key, trouble.state.name), hypothesis)
     return list(found.values())
+
+
+def _limit(trouble: Trouble) -> str:
+    """`of 512m (thousandths of a byte)`: an `m` behind an amount of memory means thousandths."""
+    limit = text(pods.spec_of(trouble.obj, trouble.state.name), "resources", "limits", "memory")
+    return (
+        f"of {limit}{' (thousandths of a byte)' if limit.endswith('m') else ''}" if limit else "or its pod's"
+    )
 
 
 def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) -> Hypothesis | None:
@@ -59,7 +69,10 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) ->
             category, what = Category.WRONG_ARCHITECTURE, message
         elif (
             (match := _ROOT.search(message))
-            or (_MOUNTING not in message and (match := _COMMAND.search(message)))
+            or (
+                _MOUNTING not in message
+                and (match := _COMMAND.search(message) or _NOT_STARTED.search(message))
+            )
             or (end is not None and end.code in (126, 127) and (match := _SHELL.search(message)))
         ):
             category, what = Category.BAD_ENTRYPOINT, match.group(0)
@@ -97,6 +110,9 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, trouble: Trouble) ->
         summary = (
             f"its node may not start container {state.name} of {subject.ref} as root{since}: {what[:200]}"
             if _ROOT.search(what)
+            else f"container {state.name} of {subject.ref} cannot be started{since}: its memory limit"
+            f" {_limit(trouble)} is too low for that ({_TOO_LOW})"
+            if _TOO_LOW in what
             else f"the command of container {state.name} of {subject.ref} cannot be started{since}: {what[:200]}"
         )
     return Hypothesis(

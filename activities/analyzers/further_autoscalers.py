@@ -1,14 +1,15 @@
-"""Autoscalers of add-ons that are paused, blind or at their bound (KEDA), or that squeeze limits (VPA)."""
+"""Autoscalers of add-ons that are paused, blind or at their bound (KEDA), or that squeeze limits or evict (VPA)."""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_condition, cite_end, cite_event, cite_write, events_of, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, serves_badly, subjects, template_spec, troubles
+from cortexops.domain.findings import Subject, seen_until, serves_badly, subjects, template_spec, troubles
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.values import amount, mapping, number, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -31,6 +32,9 @@ _SQUEEZED = (
     Category.CRASH_SINCE_RELEASE, Category.BAD_ROLLOUT, Category.READINESS_PROBE, Category.LIVENESS_PROBE,
     Category.DEPENDENCY_DOWN, Category.SERVICE_MISROUTED,
 )  # fmt: skip
+_OFTEN = 4
+_LATELY = timedelta(hours=2)
+_REPLACED = re.compile(r"(?i)replac|restart|evict|churn|recreat|flap|young")
 
 
 @analyzer("further_autoscalers")
@@ -46,7 +50,9 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                     or _at_maximum(scene, book, subject, ref, live)
                 )
             elif ref.kind == "VerticalPodAutoscaler":
-                found.append(_squeezed(scene, book, subject, ref, live))
+                found.append(
+                    _squeezed(scene, book, subject, ref, live) or _evicts(scene, book, subject, ref, live)
+                )
     return [each for each in found if each is not None]
 
 
@@ -176,3 +182,25 @@ def _squeezed(
             facts={"limit": limit, "container": name},
         )
     return None
+
+
+def _evicts(
+    scene: Scene, book: EvidenceBook, subject: Subject, ref: ResourceRef, live: JSON
+) -> Hypothesis | None:
+    """It replaces pods again and again, as what it wants for them changes or is not what they then get."""
+    if text(live, "spec", "updatePolicy", "updateMode") not in _ACTING:
+        return None
+    since = seen_until(scene) - _LATELY
+    evicted = [e for e in events_of(scene, subject, "EvictedByVPA") if e.last is not None and e.last >= since]
+    often = sum(event.count for event in evicted)
+    if often < _OFTEN:
+        return None
+    asked = any(_REPLACED.search(f"{signal.name} {signal.summary}") for signal in scene.signals)
+    return Hypothesis(
+        resource=ref,
+        category=Category.LIMIT_RANGE,
+        summary=f"{ref} evicted pods of {subject.ref} {often} times within two hours, to give them other requests",
+        support=support(subject, 0.9 if asked else 0.6, steps=1),
+        evidence=tuple(cite_event(book, event) for event in evicted[:2]),
+        facts={"evictions": str(often)},
+    )

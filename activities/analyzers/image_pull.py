@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
@@ -25,6 +26,7 @@ from cortexops.domain.releases import image_facts, release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
+from cortexops.domain.words import counted
 
 _EXPLAINS = (
     Category.BAD_ROLLOUT,
@@ -38,7 +40,11 @@ _EXPLAINS = (
     Category.JOB_DEADLINE_EXCEEDED,
 )
 _SAME = timedelta(seconds=1)  # written with its creation
+_LATELY = timedelta(hours=24)
+_SHORT_LIVED = re.compile(r"\.dkr\.ecr[.-]")
+_TOKEN_LIVES = timedelta(hours=12)
 _NEVER = "ErrImageNeverPull"
+_NO_ROOM = ("ImageGCFailed", "FreeDiskSpaceFailed", "EvictionThresholdMet")
 
 
 @analyzer("image_pull")
@@ -89,8 +95,14 @@ def _of_image(
         what += _node(scene, book, cases[0], evidence)
     since = f"; revision {facts['revision']} brought it" if "revision" in facts else ""
     resource = subject.ref
+    full = scene.ref("Node", "", pods.node_name(cases[0].obj) or "-")
+    if category is Category.NODE_PRESSURE and full.name != "-":
+        resource, precedes, since = full, None, ""  # any image would want room there
+        facts["node"] = full.name
+        what += f" of {full}"
+        evidence += [cite_event(book, event) for event in scene.events_about(full, *_NO_ROOM)[:1]]
     if category is Category.IMAGE_PULL_DENIED and "previous_image" not in facts:
-        credential = _credential(scene, book, subject, evidence)
+        credential = _credential(scene, book, subject, image, evidence)
         if credential is not None:
             resource, why, precedes = credential
             what += f" ({why})"
@@ -136,7 +148,7 @@ def _node(scene: Scene, book: EvidenceBook, case: Trouble, evidence: list[str]) 
 
 
 def _credential(
-    scene: Scene, book: EvidenceBook, subject: Subject, evidence: list[str]
+    scene: Scene, book: EvidenceBook, subject: Subject, image: str, evidence: list[str]
 ) -> tuple[ResourceRef, str, bool | None] | None:
     """The pull Secret that is missing, or that was changed before the trouble."""
     for secret in scene.topology.out(subject.ref, Relation.PULLS_WITH):
@@ -156,8 +168,15 @@ def _credential(
             continue
         write, born = meta.last_write(live), meta.created(live)
         if write is not None and write.at <= scene.onset and born is not None and write.at > born + _SAME:
-            evidence.append(cite_write(book, secret, f"{secret} was changed", write))
-            return secret, f"{secret} was changed{by_whom(write)}", True
+            age = scene.onset - write.at
+            lately = age <= _LATELY
+            says = f"{secret} was changed{by_whom(write)}"
+            if not lately:
+                says = f"{secret} was written last{by_whom(write)} {counted(age.days, 'day')} before"
+            if _SHORT_LIVED.search(image) and age > _TOKEN_LIVES:
+                says += "; a token of ECR lasts 12 hours"
+            evidence.append(cite_write(book, secret, says.partition("; ")[0], write))
+            return secret, says, True if lately else None
     return None
 
 

@@ -134,17 +134,18 @@ def _of(
             said = complaints.waiting_for(lines) or complaints.complaining(lines) or list(lines[-1:])
             if said:
                 evidence.append(cite_log(book, pod, container, previous, said, "tells what it waits for"))
-                last = said[-1][:160]
+                last = last_words.telling(said)
     release = release_of(scene, subject)
-    precedes, facts = None, {"container": state.name, "pod": pod.name}
+    precedes, since, facts = None, "", {"container": state.name, "pod": pod.name}
     if release is not None and runs(release, scene.get(pod) or {}) and release.precedes(scene.onset):
         evidence.append(cite_release(book, subject, release))
         precedes, facts = True, facts | release.facts()
+        since = f" since revision {release.revision}"
     words = f", and says “{last}”" if last else ""
     return Hypothesis(
         resource=subject.ref,
         category=Category.INIT_CONTAINER_FAILED,
-        summary=f"init container {state.name} of {subject.ref} has run for {minutes} and does not end{words}:"
+        summary=f"init container {state.name} of {subject.ref} has run for {minutes} and does not end{since}{words}:"
         " the containers after it do not start",
         support=support(subject, 0.85 if last else 0.7, precedes=precedes),
         evidence=tuple(evidence),

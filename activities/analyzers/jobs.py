@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from activities.analyzers import analyzer
@@ -21,6 +22,7 @@ from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, seen_until, troubles
 from cortexops.domain.job_runs import DEADLINE, active_job, failed_job, failures, jobs_of
 from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.kubernetes.schedules import longest_gap, overdue
 from cortexops.domain.kubernetes.values import dig, moment, number, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import EventFact, Scene
@@ -29,10 +31,17 @@ from cortexops.domain.words import counted
 _AGAIN = 2  # failures of its own before a deadline is only where they ended
 _SYMPTOM = 0.6  # pods that never ran: whatever kept them is the cause
 _HELD = "JobAlreadyActive"
+_NEVER = ("UnknownTimeZone", "UnparseableSchedule", "InvalidSchedule")  # no time is ever due
 _LONG = timedelta(hours=1)
 _BEYOND = 3  # times the longest run before
 _LONGER = 1.5  # the same, where the controller says that it holds others back
 _LAST = 5  # lines
+_WRITES_UP = timedelta(minutes=5)
+_LOOKS_EVERY = 10  # seconds: what the documentation of CronJobs warns of
+_BESIDE = re.compile(
+    r"(?i)proxy|envoy|sidecar|\bagent\b|-agent|fluent|filebeat|vector|promtail|otel|exporter|telegraf|daprd"
+)
+"""Names of containers that stand beside those that do the work."""
 
 
 @analyzer("jobs")
@@ -44,6 +53,8 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         failed = failed_job(scene, subject)
         if failed is not None:
             found.append(_of_job(scene, book, subject, *failed))
+        elif (kept := _kept_open(scene, book, subject)) is not None:
+            found.append(kept)
         elif subject.ref.kind == "CronJob":
             found += _not_run(scene, book, subject)
         if subject.ref.kind == "Job" and dig(subject.obj, "spec", "suspend") is True:
@@ -108,6 +119,37 @@ def _failing(
     return how, said
 
 
+def _kept_open(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """A Job whose work is done, and whose pod does not end for a container beside it that never does."""
+    for ref, pod in subject.pods:
+        states = [state for state in pods.container_states(pod) if not state.init]
+        done = [state for state in states if state.ended is not None and state.ended.code == 0]
+        beside = [state for state in states if state.running_since is not None]
+        if not done or len(done) + len(beside) < len(states) or not beside or meta.deleting_since(pod):
+            continue
+        ends = [state.ended.at for state in done if state.ended is not None and state.ended.at is not None]
+        if not ends or seen_until(scene) - max(ends) < _WRITES_UP:
+            continue  # what stands beside may be about to end
+        surely = all(_BESIDE.search(state.name) or _BESIDE.search(state.image) for state in beside)
+        names = ", ".join(state.name for state in beside)
+        owner = meta.owner(pod)
+        job = scene.ref(owner[0], ref.namespace, owner[1]) if owner is not None else subject.ref
+        cited = book.cite(
+            EvidenceKind.STATUS, ref, f"container {done[0].name} of {ref} has ended well, {names} runs on",
+            at=max(ends), command=commands.describe(ref),
+        )  # fmt: skip
+        return Hypothesis(
+            resource=subject.ref,
+            category=Category.JOB_FAILED,
+            summary=f"{job} does not end: container {done[0].name} has ended with exit code 0, and"
+            f" {'the sidecar ' if surely else ''}{names} beside it runs on",
+            support=support(subject, 0.92 if surely else 0.55),
+            evidence=(cited,),
+            facts={"pod": ref.name, "container": beside[0].name},
+        )
+    return None
+
+
 def _ran(subject: Subject, job: ResourceRef) -> bool:
     """Whether nothing shows that pods of the Job never got to run."""
     own = [pod for _, pod in subject.pods if subject.ref == job or meta.owner(pod) == ("Job", job.name)]
@@ -119,7 +161,8 @@ def _ran(subject: Subject, job: ResourceRef) -> bool:
 def _not_run(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
     if dig(subject.obj, "spec", "suspend") is True:
         return [_suspended(scene, book, subject)]
-    missed = events_of(scene, subject, "FailedNeedsStart", "UnexpectedJob", "MissSchedule", _HELD)
+    missed = events_of(scene, subject, "FailedNeedsStart", "UnexpectedJob", "MissSchedule", *_NEVER, _HELD)
+    missed = [event for event in missed if event.reason not in _NEVER or not _mended(scene, subject, event)]
     held = [event for event in missed if event.reason == _HELD]
     active = active_job(scene, subject.ref, subject.obj)
     if active is not None and _holds(scene, subject, active[1], told=bool(held)):
@@ -127,16 +170,79 @@ def _not_run(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     if active is not None or not objects(subject.obj, "status", "active"):
         missed = [event for event in missed if event.reason != _HELD]  # over, or a run as long as others
     if not missed:
-        return []
+        return _too_short(scene, book, subject) or _replaced(scene, book, subject)
     return [
         Hypothesis(
             resource=subject.ref,
             category=Category.JOB_FAILED,
             summary=f"{subject.ref} does not start its jobs: {missed[0].message[:200]}",
-            support=support(subject, 0.85),
+            support=support(subject, 0.97 if missed[0].reason in _NEVER else 0.85),
             evidence=(cite_event(book, missed[0]),),
         )
     ]
+
+
+def _replaced(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
+    """Runs begin on time, and none has ended for long: each is removed when the next is due."""
+    gap = longest_gap(text(subject.obj, "spec", "schedule"))
+    began = moment(subject.obj, "status", "lastScheduleTime")
+    done = moment(subject.obj, "status", "lastSuccessfulTime")
+    replaces = text(subject.obj, "spec", "concurrencyPolicy") == "Replace"
+    if not replaces or gap is None or began is None or done is None:
+        return []
+    now = seen_until(scene)
+    if began - done < _BEYOND * gap or now - began > _BEYOND * gap:
+        return []
+    says = f"{subject.ref} replaces a run that has not ended when the next is due (concurrencyPolicy Replace)"
+    return [
+        Hypothesis(
+            resource=subject.ref,
+            category=Category.JOB_FAILED,
+            summary=f"{says}, and its runs do not end in time: it starts them as it should, and none has ended well for"
+            f" {_spoken(now - done)}",
+            support=support(subject, 0.85),
+            evidence=(
+                cite_write(book, subject.ref, says, None, unknown=EvidenceKind.CONFIG),
+                book.cite(
+                    EvidenceKind.STATUS, subject.ref, f"{subject.ref} had its last success", at=done,
+                    command=commands.describe(subject.ref),
+                ),
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _too_short(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
+    """It is late, and a run that is a few seconds late already is not to be started any more."""
+    seconds = number(subject.obj, "spec", "startingDeadlineSeconds")
+    late = overdue(subject.obj, seen_until(scene))
+    if late is None or not 0 < seconds < _LOOKS_EVERY:
+        return []
+    write = meta.writes(subject.obj, "spec", "startingDeadlineSeconds")
+    says = f"{subject.ref} gives up a run that is {seconds} s late (startingDeadlineSeconds)"
+    return [
+        Hypothesis(
+            resource=subject.ref,
+            category=Category.JOB_FAILED,
+            summary=f"{says}{by_whom(write)}, which is less than its controller may take to see that it is due: it has"
+            f" started none for {_spoken(late)}",
+            support=support(subject, 0.85, precedes=True if write and write.at <= scene.onset else None),
+            evidence=(cite_write(book, subject.ref, says, write, unknown=EvidenceKind.CONFIG),),
+            facts={"starting_deadline_seconds": str(seconds)},
+        )
+    ]
+
+
+def _mended(scene: Scene, subject: Subject, event: EventFact) -> bool:
+    """Whether it has run since the controller could not tell when to, or its schedule was written anew."""
+    since = [moment(subject.obj, "status", "lastScheduleTime")]
+    since += [
+        write.at
+        for field in ("schedule", "timeZone")
+        if not scene.clocks_apart
+        if (write := meta.writes(subject.obj, "spec", field)) is not None
+    ]
+    return event.last is not None and any(at is not None and at > event.last for at in since)
 
 
 def _holds(scene: Scene, subject: Subject, job: JSON, *, told: bool) -> bool:

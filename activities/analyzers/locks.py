@@ -9,9 +9,17 @@ from datetime import timedelta
 from activities.analyzers import analyzer
 from cortexops.domain.callees import with_callees
 from cortexops.domain.citing import cite_log, support
+from cortexops.domain.databases import configs_of, database_hosts
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly
+from cortexops.domain.findings import (
+    Subject,
+    is_troubled,
+    log_lines,
+    means_service,
+    serves_badly,
+    template_spec,
+)
 from cortexops.domain.kubernetes import commands, last_words, locks, meta, pods
 from cortexops.domain.kubernetes.values import moment, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -23,6 +31,7 @@ from cortexops.domain.topology import Relation
 _WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,]\d+)?(?:Z| UTC)")
 _SLACK = timedelta(minutes=2)
 _KINDS = ("Job", "Deployment", "StatefulSet")
+_INFERRED = 0.85
 _EXPLAINS = (
     Category.CRASH, Category.DEPENDENCY_DOWN, Category.CONNECTION_SATURATION, Category.READINESS_PROBE,
     Category.LIVENESS_PROBE, Category.BAD_ROLLOUT, Category.JOB_FAILED,
@@ -39,13 +48,16 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             own = _waits([line for _, _, _, told in log_lines(scene, subject) for line in told])
             for holder in locks.holders(log.lines):
                 workloads = _who(scene, store, holder)
+                inferred = not workloads
+                workloads = workloads or _by_statement(scene, store, holder, log.lines)
                 if len(workloads) != 1 or workloads[0] in (subject.ref, store):
                     continue  # nobody is known by that name, or several may be meant
                 if _began_later(scene, workloads[0], holder.lines[0]):
                     continue  # a run before this one held it
                 if own or subject.ref == store:
                     found.setdefault(
-                        workloads[0], _of(scene, book, subject, store, log, holder, workloads[0], own)
+                        workloads[0],
+                        _of(scene, book, subject, store, log, holder, workloads[0], own, inferred=inferred),
                     )
                 break  # who held one before that has let go of it
     return list(found.values())
@@ -102,6 +114,29 @@ def _who(scene: Scene, store: ResourceRef, holder: locks.Holder) -> list[Resourc
     return list(found)
 
 
+def _by_statement(
+    scene: Scene, store: ResourceRef, holder: locks.Holder, lines: Sequence[str]
+) -> list[ResourceRef]:
+    """Where the database names nobody: the Jobs that run since before it told of the holder first, are configured
+    for this very database, and write themselves that they lock tables. More than one may be meant, and is none."""
+    if holder.names:
+        return []
+    first = next(
+        each.lines[0] for line in lines for each in locks.holders([line]) if each.pids == holder.pids
+    )
+    services = [each for each in scene.topology.into(store, Relation.SELECTS) if each.kind == "Service"]
+    found = []
+    for ref, obj in scene.of_kind("Job"):
+        job = Subject(ref, obj, tuple(scene.pods_of(ref)))
+        told = [line for _, _, previous, lines in log_lines(scene, job) if not previous for line in lines]
+        if _over(obj) or not locks.locks_tables(told) or _began_later(scene, ref, first):
+            continue
+        named = database_hosts(template_spec(job), configs_of(scene, job), caches=False)
+        if any(means_service(scene, host, each, ref.namespace) for host in named for each in services):
+            found.append(ref)
+    return found
+
+
 def _began_later(scene: Scene, ref: ResourceRef, line: str) -> bool:
     """Whether the Job started after the line was written, as far as both tell the time."""
     since = moment(scene.get(ref) or {}, "status", "startTime")
@@ -118,7 +153,7 @@ def _over(obj: JSON) -> bool:
 
 def _of(
     scene: Scene, book: EvidenceBook, subject: Subject, store: ResourceRef, log: LogExcerpt, holder: locks.Holder,
-    ref: ResourceRef, own: list[str],
+    ref: ResourceRef, own: list[str], *, inferred: bool,
 ) -> Hypothesis:  # fmt: skip
     evidence = [
         cite_log(book, log.pod, log.container, log.previous, holder.lines, f"names {ref} as holding the lock")
@@ -153,10 +188,11 @@ def _of(
     return Hypothesis(
         resource=ref,
         category=Category.LOCK_HELD,
-        summary=f"{ref}{made}{running} holds a lock in {store} for which {waiter}{takes}",
+        summary=f"{ref}{made}{running} holds a lock in {store} for which {waiter}{takes}"
+        + (f"; {store} does not name it, and no other Job tells of locks there" if inferred else ""),
         support=support(
             subject,
-            0.93 if takes else 0.82,
+            _INFERRED if inferred else 0.93 if takes else 0.82,
             precedes=True if since is not None and since <= scene.onset else None,
             steps=2,
         ),

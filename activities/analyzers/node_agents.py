@@ -6,21 +6,27 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import cite_event, cite_log, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, meta, pods
 from cortexops.domain.kubernetes.nodes import (
     SETUP_EVENTS,
     Role,
     being_set_up,
+    file_server,
+    missing_attacher,
     missing_driver,
     out_of_addresses,
     roles,
     serves_driver,
 )
+from cortexops.domain.kubernetes.placement import unselected, untolerated
 from cortexops.domain.kubernetes.references import claims
+from cortexops.domain.kubernetes.storage import provides
 from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import EventFact, Scene
+from cortexops.domain.topology import Relation
+from cortexops.domain.troubles import subject_of
 from cortexops.domain.words import counted
 
 _EXPLAINS = (
@@ -59,6 +65,9 @@ def _on(scene: Scene, book: EvidenceBook, subject: Subject, node: ResourceRef) -
     short = [event for event in setups if out_of_addresses(event.message)]
     if short:
         return [_no_addresses(book, subject, node, short)]
+    unattached = _unattached(scene, book, subject, setups)
+    if unattached is not None:
+        return [unattached]
     found = []
     for ref, pod in scene.pods_on(node):
         owner = meta.owner(pod)
@@ -71,6 +80,95 @@ def _on(scene: Scene, book: EvidenceBook, subject: Subject, node: ResourceRef) -
                 evidence, direct = proof
                 found.append(_missing(scene, book, subject, node, agent, ref, pod, role, evidence, direct))
                 break
+    return found or _absent(scene, book, subject, node, setups)
+
+
+def _unattached(
+    scene: Scene, book: EvidenceBook, subject: Subject, setups: list[EventFact]
+) -> Hypothesis | None:
+    """Who attaches volumes of a driver for the whole cluster, or serves their files, where no pod of it is ready."""
+    for event in setups:
+        driver, host = missing_attacher(event.message), file_server(event.message)
+        for ref in _providers(scene, driver) if driver else _servers(scene, host) if host else ():
+            live = scene.get(ref) or {}
+            if not live or pods.ready_replicas(live):
+                continue
+            does = f"attaches volumes of driver {driver}" if driver else f"serves the files at {host} (NFS)"
+            evidence = [
+                book.cite(
+                    EvidenceKind.STATUS, ref, f"{ref} has no ready pods", command=commands.describe(ref)
+                ),
+                cite_event(book, event),
+            ]
+            said = ""
+            for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
+                wrong = complaints.complaining(lines)
+                if wrong:
+                    evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
+                    said = f", saying “{last_words.telling(wrong)}”"
+                    break
+            return Hypothesis(
+                resource=ref,
+                category=Category.DEPENDENCY_DOWN,
+                summary=f"{ref}, which {does}, has no ready pods{said}: pods of {subject.ref} cannot be set up",
+                support=support(subject, 1.0, steps=2),
+                evidence=tuple(evidence),
+                explains=_EXPLAINS,
+                facts={"driver": driver} if driver else {"server": host},
+            )
+    return None
+
+
+def _providers(scene: Scene, driver: str) -> list[ResourceRef]:
+    kinds = ("Deployment", "StatefulSet")
+    return [ref for kind in kinds for ref, live in scene.of_kind(kind) if provides(live, driver)]
+
+
+def _servers(scene: Scene, host: str) -> list[ResourceRef]:
+    """The workloads behind the Service of that address or name."""
+    address = hosts.service_address(host, "") if "." in host else None
+    return [
+        workload
+        for ref, live in scene.of_kind("Service")
+        if text(live, "spec", "clusterIP") == host or (ref.namespace, ref.name) == address
+        for workload in backing(scene, ref)
+    ]
+
+
+def _absent(
+    scene: Scene, book: EvidenceBook, subject: Subject, node: ResourceRef, setups: list[EventFact]
+) -> list[Hypothesis]:
+    """A volume driver whose DaemonSet has no pod on the node, because it does not want to go there."""
+    said = [event for event in setups if missing_driver(event.message)]
+    found = []
+    for agent in scene.topology.into(node, Relation.MEANT_FOR) if said else ():
+        live, where = scene.get(agent) or {}, scene.get(node) or {}
+        spec = mapping(live, "spec", "template", "spec")
+        taint, label = untolerated(where, spec), unselected(where, spec)
+        driver = missing_driver(said[0].message)
+        why = "is not on it"
+        if taint:
+            why = f"does not tolerate its taint {taint}"
+        elif label:
+            why = f"selects nodes by the label {label}, which it has not"
+        cited = book.cite(
+            EvidenceKind.CONFIG,
+            agent,
+            f"{agent} has no pod on {node}: it {why}",
+            command=commands.show(agent),
+        )
+        found.append(
+            Hypothesis(
+                resource=agent,
+                category=Category.SCHEDULING,
+                summary=f"{agent}, which {Role.VOLUMES.value} of driver {driver} on each node, has no pod on {node}:"
+                f" it {why}; pods of {subject.ref} cannot be set up there",
+                support=support(subject, 1.0 if taint or label else 0.9, steps=2),
+                evidence=(cited, cite_event(book, said[0])),
+                explains=_EXPLAINS,
+                facts={"node": node.name, "driver": driver},
+            )
+        )
     return found
 
 
@@ -89,7 +187,8 @@ def _proof(
         return ([cite_event(book, said[0])], 1.0) if said else None
     if role is Role.NETWORK:
         said = [e for e in setups if e.reason in ("FailedCreatePodSandBox", "NetworkNotReady")]
-        return ([cite_event(book, said[0])], 1.0) if said else None
+        if said:
+            return [cite_event(book, said[0])], 1.0
     asked = complaints.resolving if role is Role.NAMES else complaints.unreachable
     evidence: list[str] = []
     elsewhere_heard = elsewhere_complains = False

@@ -13,6 +13,7 @@ from cortexops.domain.findings import Subject, log_lines, serves_badly, subjects
 from cortexops.domain.kubernetes import clocks, commands, meta, pods
 from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.left_nodes import lately
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
@@ -33,6 +34,7 @@ _EXPLAINS = (
     Category.STUCK_POD,
     Category.SERVICE_MISROUTED,
 )
+_AGAIN, _OFTEN = 2, 3  # a planned reboot is one, with its pair of events
 
 
 @analyzer("node_not_ready")
@@ -40,7 +42,9 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     if scene.target.kind == "Node":
         node = scene.get(scene.target)
         sure = Support(direct=1.0)
-        return _of_node(scene, book, scene.target, node, sure, [], 0) if node is not None else []
+        if node is None:
+            return []
+        return _of_node(scene, book, scene.target, node, sure, [], 0) or _restless(scene, book, scene.target)
     found: dict[ResourceRef, Hypothesis] = {}
     for subject in subjects(scene):
         failing = {trouble.pod for trouble in troubles(scene, subject)}
@@ -167,6 +171,27 @@ def _runs_elsewhere(scene: Scene, victims: list[ResourceRef], node: ResourceRef)
         if any(ref in victims for ref, _ in subject.pods)
         for _, pod in subject.pods
     )
+
+
+def _restless(scene: Scene, book: EvidenceBook, ref: ResourceRef) -> list[Hypothesis]:
+    """A node that is ready at the moment, and has come and gone again and again."""
+    reboots, booted = lately(scene, ref, "Rebooted")
+    gone, left = lately(scene, ref, "NodeNotReady")
+    if reboots < _AGAIN and gone < _OFTEN:
+        return []
+    often = reboots >= _OFTEN or gone >= _OFTEN
+    says = f"was rebooted {reboots} times" if reboots >= _AGAIN else f"has stopped being ready {gone} times"
+    return [
+        Hypothesis(
+            resource=ref,
+            category=Category.NODE_NOT_READY,
+            summary=f"{ref} {says} within two hours, and is ready at the moment",
+            support=Support(direct=0.95 if often else 0.7),
+            evidence=tuple(cite_event(book, event) for event in [*booted[:2], *left[:1]]),
+            explains=_EXPLAINS,
+            facts={"node": ref.name, "reboots": str(reboots)},
+        )
+    ]
 
 
 def _of_node(

@@ -10,6 +10,7 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, subjects
 from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.kubernetes.listening import listening_ports
 from cortexops.domain.kubernetes.values import dig, mapping, number, objects, text
 from cortexops.domain.releases import Release, release_of, runs
 from cortexops.domain.resource import JSON, ResourceRef
@@ -148,14 +149,16 @@ def _judge(
     status = _STATUS.search(says)
     if status and status.group(1) in ("404", "405", "401", "403", "301", "308"):
         return 0.95, f"the program answers {status.group(1)}: it does not serve that path"
+    if status and status.group(1) == "400":
+        return 0.85, "the program answers 400: it refuses a request as the kubelet makes it, perhaps its Host"
     if status and status.group(1) in ("500", "502", "503", "504"):
         return 0.5, f"the program itself answers {status.group(1)}: it says that it is not well"
     port = _port(spec, probe)
     if "connection refused" in says and port is not None:
         for its_pod, its_container, previous, lines in log_lines(scene, subject):
-            listens = complaints.listening_ports(lines)
+            listens = listening_ports(lines)
             if its_pod == pod and its_container == container and listens and port not in listens:
-                shown = [line for line in lines if complaints.listening_ports([line])]
+                shown = [line for line in lines if listening_ports([line])]
                 evidence.append(cite_log(book, its_pod, container, previous, shown, "tells its port"))
                 return 0.95, f"nothing listens on {port}; the program listens on {_some(listens)}"
         declared = {number(p, "containerPort") for p in objects(spec, "ports")}

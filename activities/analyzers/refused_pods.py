@@ -52,9 +52,11 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
 
 def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
     wanted, ready = pods.wanted_replicas(subject.obj), pods.ready_replicas(subject.obj)
-    if not subject.obj or (subject.ref.kind not in ("Job", "CronJob") and ready >= wanted):
-        return None
     failure = meta.condition(subject.obj, "ReplicaFailure")
+    # pods of before may serve while the new ones are refused
+    served = ready >= wanted and failure.status != "True"
+    if not subject.obj or (subject.ref.kind not in ("Job", "CronJob") and served):
+        return None
     events = events_of(scene, subject, "FailedCreate", "FailedCreatePod")
     messages = ([failure.message] if failure.status == "True" else []) + [event.message for event in events]
     told = [(refusal(message), message) for message in messages]
@@ -114,7 +116,10 @@ def _what(its: Refusal, resource: ResourceRef, message: str) -> str:
         does = "denies them" if its.by is Refuser.WEBHOOK_DENIED else "does not answer"
         return f"{who} {does}; its configuration was not found"
     return {
-        Refuser.LIMIT_RANGE: f"{resource} does not allow what the pods ask for",
+        Refuser.LIMIT_RANGE: (
+            str(resource) if resource.kind == "LimitRange" else "a LimitRange of the namespace"
+        )
+        + " does not allow what the pods ask for",
         Refuser.WEBHOOK_DENIED: f"admission webhook {its.name} of {resource} denies them",
         Refuser.WEBHOOK_UNREACHABLE: f"admission webhook {its.name} of {resource} "
         + ("presents a certificate that is not accepted" if distrusted else "does not answer"),

@@ -1,8 +1,9 @@
-"""Somebody whom a workload calls was given another configuration and started again with it, and since then the
-workload complains about it."""
+"""Somebody whom a workload calls was given another configuration or Secret and started again with it, or told that it
+read it again, and since then the workload complains about it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from cortexops.domain.kubernetes import commands, complaints, hosts, last_words
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
-from cortexops.domain.restarted import Restart, restarted_with, tells_of, written_at
+from cortexops.domain.restarted import Restart, reread_with, restarted_with, tells_of, written_at
 from cortexops.domain.scene import Scene
 from cortexops.domain.seen import backing
 from cortexops.domain.topology import Relation
@@ -52,17 +53,21 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
 
 
 def _cases(scene: Scene, subject: Subject) -> Iterator[_Case]:
-    own = set(scene.topology.out(subject.ref, Relation.USES_CONFIG))
+    own = set(scene.topology.out(subject.ref, Relation.USES_CONFIG, Relation.USES_SECRET))
     for service in scene.topology.out(subject.ref, Relation.CALLS):
         said = _about(scene, subject, service)
         for ref in backing(scene, service) if said is not None else ():
             server = subject_of(scene, ref, subject.distance + 2, subject.weight)
-            for config in scene.topology.out(ref, Relation.USES_CONFIG):
+            for config in scene.topology.out(ref, Relation.USES_CONFIG, Relation.USES_SECRET):
                 restart = restarted_with(scene, server, config) if config not in own else None
+                if restart is None and config not in own:
+                    restart = reread_with(scene, server, config)
                 if restart is None or said is None or ref == subject.ref:
                     continue
+                if config.kind == "Secret" and not complaints.about_credentials(said[3]):
+                    continue  # what it holds is how they sign in, or by what they know each other
                 times = [at for line in said[3] if (at := written_at(line)) is not None]
-                if not times or min(times) >= restart.write.at:
+                if not times or scene.clocks_apart or min(times) >= restart.write.at:
                     yield _Case(subject, server, config, restart, said)
 
 
@@ -78,10 +83,16 @@ def _about(
                 means_service(scene, host, service, subject.ref.namespace)
                 for host in hosts.hosts_in_line(line)
             )
+            or _speaks_of(line, service.name)
         ]
         if told:
             return pod, container, previous, told
     return None
+
+
+def _speaks_of(line: str, name: str) -> bool:
+    """Whether it tells, as `limiter: …`, what somebody of that name answered; a name alone may be any word."""
+    return re.search(rf"(?<![\w./-]){re.escape(name)}: ", line) is not None
 
 
 def _of(scene: Scene, book: EvidenceBook, case: _Case) -> Hypothesis:
@@ -92,10 +103,12 @@ def _of(scene: Scene, book: EvidenceBook, case: _Case) -> Hypothesis:
     evidence = [
         cite_write(
             book, ref, f"{what}, which {server.ref} reads, was changed", restart.write,
-            excerpt=f"{restart.key}: {value[:_SHOWN]}" if restart.key else "",
+            excerpt=f"{restart.key}: {value[:_SHOWN]}" if restart.key and ref.kind == "ConfigMap" else "",
         ),
         book.cite(
-            EvidenceKind.STATUS, server.ref, f"all that runs of {server.ref} began after that",
+            EvidenceKind.STATUS, server.ref,
+            f"{server.ref} told after that that it had read it again" if restart.reread
+            else f"all that runs of {server.ref} began after that",
             at=restart.at, command=commands.describe(server.ref),
         ),
         cite_log(book, pod, container, previous, said, "complains of it since"),
@@ -117,18 +130,19 @@ def _of(scene: Scene, book: EvidenceBook, case: _Case) -> Hypothesis:
         direct *= _BESIDE  # a release is as likely
     if scene.onset - restart.at > _SOON:
         direct *= _BESIDE
+    did = "read it again" if restart.reread else "started again with it"
     says = f"; {server.ref} says “{last_words.quoted(shown)}”" if shown else ""
     return Hypothesis(
         resource=ref,
-        category=Category.CONFIGMAP_CHANGED,
+        category=Category.CONFIGMAP_CHANGED if ref.kind == "ConfigMap" else Category.SECRET_CHANGED,
         summary=f"{what} was changed at {restart.write.at:%Y-%m-%d %H:%M:%S} UTC{by_whom(restart.write)} and"
-        f" {server.ref} started again with it at {restart.at:%H:%M:%S}; since then {subject.ref} complains of it:"
+        f" {server.ref} {did} at {restart.at:%H:%M:%S}; since then {subject.ref} complains of it:"
         f" “{last_words.telling(said)}”{says}",
         support=support(subject, direct, precedes=True, steps=1),
         evidence=tuple(evidence),
         explains=_EXPLAINS,
         facts={
-            "configmap": ref.name,
+            ref.kind.lower(): ref.name,
             "changed_at": restart.write.at.isoformat(),
             "changed_by": restart.write.manager,
             **({"key": restart.key} if restart.key else {}),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     by_whom,
     cite_condition,
+    cite_event,
     cite_log,
     cite_release,
     cite_replicas,
@@ -17,11 +20,12 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, subjects
-from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes import complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.nodes import being_set_up
 from cortexops.domain.kubernetes.values import dig, number
 from cortexops.domain.neighbours import cut_cpu
 from cortexops.domain.releases import Release, changed, release_of, runs
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.warming import is_warming_up
 from cortexops.domain.words import counted
@@ -36,6 +40,7 @@ _SET_UP_BY = (
     "affinity",
 )
 
+_KILLED = re.compile(r"failed (liveness|startup) probe")
 _LONG_WAIT = timedelta(minutes=10)
 """The deadline in which a Deployment is to make progress, when it names none."""
 
@@ -117,8 +122,8 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     if not precedes and not overdue:
         return None  # an old release is not what broke it now
     none = not any(pods.is_ready(pod) for pod in new)
-    said = _own_words(scene, book, subject, release, evidence) if none else ""
-    direct = 0.8 if overdue or (old_ready and none) else (0.75 if said else 0.55) if none else 0.5
+    own, said = _own_words(scene, book, subject, release, evidence) if unready else (False, "")
+    direct = 0.8 if overdue or (old_ready and none) else (0.75 if own else 0.55) if none else 0.5
     starved = none and cut_cpu(release) is not None
     if starved:
         direct = max(direct, 0.85)
@@ -130,10 +135,11 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
         summary=f"revision {release.revision} of {subject.ref} does not become ready"
         f" ({len(unready)} of {counted(len(new), 'new pod')} unready, {counted(len(old_ready), 'pod')} of before"
         f" still serve{'s' if len(old_ready) == 1 else ''})"
-        + (f", saying “{said[:160]}”" if said else "")
-        + ("; it cut the CPU that they may use" if starved else ""),
+        + (f", saying “{said}”" if said else "")
+        + ("; it cut the CPU that they may use" if starved else "")
+        + (_killed_starting(scene, book, new_pods, evidence) if starved else ""),
         support=support(subject, direct if precedes else direct * 0.6, precedes=precedes),
-        evidence=tuple(evidence),
+        evidence=tuple(dict.fromkeys(evidence)),
         explains=(
             *((Category.DEPENDENCY_DOWN,) if subject.upstream else ()),  # it says why that callee is down
             *((Category.READINESS_PROBE, Category.LIVENESS_PROBE) if starved else ()),
@@ -142,14 +148,34 @@ def _stuck(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | N
     )
 
 
+def _killed_starting(
+    scene: Scene, book: EvidenceBook, new_pods: Sequence[tuple[ResourceRef, JSON]], evidence: list[str]
+) -> str:
+    """That a probe kills new containers which were never ready, in words; "" where none does."""
+    for ref, pod in new_pods:
+        for event in scene.events_about(ref, "Killing") if not pods.is_ready(pod) else ():
+            match = _KILLED.search(event.message)
+            if match is not None:
+                evidence.append(cite_event(book, event))
+                return f", and their {match.group(1)} probe kills them before they have started"
+    return ""
+
+
 def _own_words(
     scene: Scene, book: EvidenceBook, subject: Subject, release: Release, evidence: list[str]
-) -> str:
-    """What an unready pod of the new revision says is wrong with itself."""
+) -> tuple[bool, str]:
+    """What an unready pod of the new revision says is wrong: with itself (true), or else with anything."""
+    other = ""
     for pod, container, previous, lines in log_lines(scene, subject):
         live = scene.get(pod) or {}
-        wrong = complaints.own_fault(lines) if pods.is_unready(live) and runs(release, live) else []
+        if not pods.is_unready(live) or not runs(release, live):
+            continue
+        wrong = complaints.own_fault(lines)
         if wrong:
             evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-            return wrong[-1]
-    return ""
+            return True, last_words.telling(wrong)
+        wrong = complaints.complaining(lines)
+        if wrong and not other:
+            evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
+            other = last_words.telling(wrong)
+    return False, other

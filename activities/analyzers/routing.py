@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.asked_ports import brought_by, configured_ports, nobody_listens
+from cortexops.domain.asked_ports import (
+    asked_ports,
+    brought_by,
+    configured_ports,
+    is_probed,
+    listens_elsewhere,
+    nobody_listens,
+    told_by,
+)
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis, confidence
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind, GapReason
@@ -16,20 +24,20 @@ from cortexops.domain.findings import (
     complaints_about,
     is_troubled,
     log_lines,
-    means_service,
     own_subjects,
     serves_badly,
     service_ready,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods, selectors
-from cortexops.domain.kubernetes.values import mapping, number, objects, text, texts
+from cortexops.domain.kubernetes import commands, complaints, meta, pods, selectors
+from cortexops.domain.kubernetes.values import number, objects, text, texts
 from cortexops.domain.releases import Release, release_of
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.topology import Relation
 
 _LATELY = timedelta(hours=24)
+_TOLD = 0.5
 _EXPLAINS = (
     Category.DEPENDENCY_DOWN, Category.CRASH, Category.READINESS_PROBE, Category.LIVENESS_PROBE,
     Category.INIT_CONTAINER_FAILED, Category.BAD_ROLLOUT, Category.CRASH_SINCE_RELEASE,
@@ -89,13 +97,14 @@ def _called(scene: Scene, book: EvidenceBook, caller: Subject) -> list[Hypothesi
                 hypothesis = hypothesis or _selects_nothing(scene, book, callee, ref, service, asked=True)
                 if pods.ready_replicas(callee.obj):  # they serve; it is the way to them that is wrong
                     hypothesis = hypothesis or _wrong_port(scene, book, callee, ref, service, complained)
+                    hypothesis = hypothesis or _listens_elsewhere(
+                        scene, book, callee, ref, service, complained
+                    )
                     hypothesis = hypothesis or _not_offered(scene, book, caller, ref, service, complained)
         if hypothesis is not None:
-            found.append(
-                hypothesis.model_copy(
-                    update={"evidence": (cited, *hypothesis.evidence), "explains": _EXPLAINS}
-                )
-            )
+            explains = _EXPLAINS if hypothesis.support.direct >= _TOLD else ()  # a weaker one only describes
+            evidence = (cited, *hypothesis.evidence)
+            found.append(hypothesis.model_copy(update={"evidence": evidence, "explains": explains}))
     return found
 
 
@@ -140,7 +149,7 @@ def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef)
         command=commands.show(ref),
     )
     release = release_of(scene, caller)
-    if release is not None and release.precedes(scene.onset) and _brought(release, ref.name):
+    if release is not None and release.precedes(scene.onset) and _brought(release, ref):
         return Hypothesis(
             resource=caller.ref,
             category=Category.BAD_ROLLOUT,
@@ -159,10 +168,13 @@ def _absent(scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef)
     )
 
 
-def _brought(release: Release, name: str) -> bool:
-    """Whether the release wrote a name into the template that was not there before."""
-    after = any(complaints.names(line.after or "", name) for line in release.lines)
-    return after and not any(complaints.names(line.before or "", name) for line in release.lines)
+def _brought(release: Release, ref: ResourceRef) -> bool:
+    """Whether the release wrote a Service's name into the template, alone or with its namespace, that was not there."""
+    for name in (ref.name, f"{ref.name}.{ref.namespace}"):
+        after = any(complaints.names(line.after or "", name) for line in release.lines)
+        if after and not any(complaints.names(line.before or "", name) for line in release.lines):
+            return True
+    return False
 
 
 def _about(scene: Scene, ref: ResourceRef, subject: Subject) -> bool:
@@ -237,7 +249,7 @@ def _wrong_port(
         named = not wanted.isdigit()
         if not declared or (wanted in names if named else int(wanted) in numbers):
             continue
-        if not named and _is_probed(subject, containers, int(wanted)):
+        if not named and is_probed(subject, containers, int(wanted)):
             continue
         silent = not named and nobody_listens(scene, subject, ref, service, int(wanted), complained)
         write = meta.writes(service, "spec", "ports")
@@ -263,27 +275,62 @@ def _wrong_port(
     return None
 
 
-def _is_probed(subject: Subject, containers: list[JSON], port: int) -> bool:
-    """Whether ready pods pass a probe at that port."""
-    probes = [mapping(each, kind) for each in containers for kind in ("readinessProbe", "livenessProbe")]
-    asked = {
-        number(mapping(probe, how), "port") for probe in probes for how in ("httpGet", "tcpSocket", "grpc")
-    }
-    return port in asked and any(pods.is_ready(pod) for _, pod in subject.pods)
+def _listens_elsewhere(
+    scene: Scene,
+    book: EvidenceBook,
+    callee: Subject,
+    ref: ResourceRef,
+    service: JSON,
+    complained: Sequence[str],
+) -> Hypothesis | None:
+    """Ready pods that say that they listen on another port than the one that the Service sends to, and declare
+    that one all the same. Without a release that brought their port, it must be one that they do not declare."""
+    containers = objects(callee.obj, "spec", "template", "spec", "containers")
+    declared = [port for container in containers for port in objects(container, "ports")]
+    for port in objects(service, "spec", "ports"):
+        wanted = text(port, "targetPort") or text(port, "port")
+        named = [number(each, "containerPort") for each in declared if text(each, "name") == wanted]
+        at = int(wanted) if wanted.isdigit() else next(iter(named), 0)
+        found = listens_elsewhere(scene, callee, at, complained) if at else None
+        if found is None or is_probed(callee, containers, at):
+            continue
+        heard, (pod, container, lines) = found
+        evidence = [
+            cite_log(book, pod, container, False, lines, "tells its port"),
+            cite_write(book, ref, f"{ref} sends to port {at}", None, unknown=EvidenceKind.CONFIG),
+        ]
+        has = ", ".join(map(str, sorted(heard)))
+        release = release_of(scene, callee)
+        brought = brought_by(release, heard) if release is not None and release.precedes(scene.onset) else ""
+        if release is not None and brought:
+            return Hypothesis(
+                resource=callee.ref,
+                category=Category.BAD_ROLLOUT,
+                summary=f"{callee.ref} listens on port {has} since revision {release.revision}, while {ref} sends"
+                f" to {at}: {brought}",
+                support=support(callee, 0.92, precedes=True),
+                evidence=(*evidence, cite_release(book, callee, release)),
+                facts=release.facts() | {"service": ref.name},
+            )
+        if not heard & {number(each, "containerPort") for each in declared}:
+            return Hypothesis(
+                resource=ref,
+                category=Category.SERVICE_MISROUTED,
+                summary=f"{ref} sends to port {at}, and pods of {callee.ref} listen on {has}",
+                support=support(callee, 0.8, steps=1),
+                evidence=tuple(evidence),
+                facts={"service": ref.name},
+            )
+    return None
 
 
 def _not_offered(
     scene: Scene, book: EvidenceBook, caller: Subject, ref: ResourceRef, service: JSON, lines: list[str]
 ) -> Hypothesis | None:
-    """The caller asks for a port that the Service does not have. Whether the Service lost it or the caller is
-    wrong, only a change of the Service's ports tells."""
+    """The caller asks for a port that the Service does not have. Whether the Service lost it or the caller is wrong,
+    a change of the Service's ports tells; without one the ConfigMap that names the port is wrong."""
     has = [number(port, "port") for port in objects(service, "spec", "ports")]
-    asked = {
-        port
-        for line in lines
-        for host, port in hosts.ports_in_line(line)
-        if means_service(scene, host, ref, caller.ref.namespace)
-    }
+    asked = asked_ports(scene, caller, ref, lines)
     if not asked or not has or asked & set(has) or text(service, "spec", "clusterIP") == "None":
         return None
     configured = configured_ports(scene, caller, ref)
@@ -311,6 +358,15 @@ def _not_offered(
     cited = cite_write(
         book, ref, f"{ref} has {there}, not {wanted}", write if before else None, unknown=EvidenceKind.CONFIG
     )
+    if not before and (told := told_by(scene, caller, ref, asked)) is not None:
+        return Hypothesis(
+            resource=told[0],
+            category=Category.CONFIGMAP_CHANGED,
+            summary=f"key {told[1]} of {told[0]} names port {wanted} of {ref}, which has only {there}",
+            support=support(caller, 0.85, steps=1),
+            evidence=(cited,),
+            facts={"configmap": told[0].name, "key": told[1]},
+        )
     return Hypothesis(
         resource=ref,
         category=Category.SERVICE_MISROUTED,

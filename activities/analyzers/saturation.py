@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from activities.analyzers import analyzer
+from cortexops.domain.callees import with_callees
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.databases import Grown, clients, grown, outside
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.findings import (
+    Subject,
+    backing,
+    blamed_links,
+    complaints_about,
+    is_troubled,
+    log_lines,
+    serves_badly,
+)
 from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.kubernetes.running_out import of_files, of_workers, runs_out
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
@@ -23,13 +34,15 @@ _EXPLAINS = (
     Category.BAD_ROLLOUT, Category.SERVICE_MISROUTED, Category.SECRET_CHANGED,
 )  # fmt: skip
 _WAITS = "tells that connections ran out, as the database takes too long to answer"
+_BOUND = re.compile(r"(?i)max[_.-]?(?:clients?|connections?|client[_.-]?conn|user[_.-]?connections)\b")
+_LATELY = timedelta(hours=24)
 _POOL = re.compile(r"(?i)(pool|connection|conn_|max_idle|max_open)")
 
 
 @analyzer("saturation")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
-    for subject in subjects(scene):
+    for subject in _victims(scene):
         if not is_troubled(scene, subject) and not serves_badly(scene):
             continue
         for pod, container, previous, lines in log_lines(scene, subject):
@@ -38,6 +51,8 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             own_pool = not any(complaints.at_server(line) for line in said)
             if said and own_pool and (why or _refused_elsewhere(scene, subject, pod)):
                 continue  # none can be made, and the lines beside say why: that is told elsewhere
+            if said and all(of_workers(line) for line in said) and _waits_for_others(scene, subject):
+                continue  # they wait for whom they call
             host = outside(scene, subject) if said and slowly and own_pool else ""
             if host and not _own_change(scene, subject):
                 cited = cite_log(book, pod, container, previous, [*said[-2:], *slowly], _WAITS)
@@ -48,6 +63,15 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 found.append(_of(scene, book, subject, said, cited))
                 break
     return found
+
+
+def _victims(scene: Scene) -> list[Subject]:
+    """The subjects, and those whom they complain about and who say themselves that connections ran out."""
+
+    def lacks(callee: Subject) -> bool:
+        return any(complaints.saturated(lines) for _, _, _, lines in log_lines(scene, callee))
+
+    return [each.subject for each in with_callees(scene, lacks)]
 
 
 def _refused_elsewhere(scene: Scene, subject: Subject, pod: ResourceRef) -> bool:
@@ -73,6 +97,14 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cit
         service, of_itself = _store(scene, subject, said)
         server = next(iter(backing(scene, service)), service) if service is not None else None
         whom = "its clients" if of_itself else str(subject.ref)
+        bound = _server_setting(scene, book, server, evidence) if server is not None else None
+        if server is not None and bound is not None:
+            ref, key, line = bound
+            return _hypothesis(
+                subject, ref, f"key {key} of {ref} bounds the connections of {server} (“{line[:80]}”) and was changed"
+                f" before the trouble began; {server} has none left for {whom}: {last_words.telling(said)}",
+                evidence, 0.92, steps=2, precedes=True, facts={"configmap": ref.name, "key": key},
+            )  # fmt: skip
         greedy = _greedy_client(scene, service) if service is not None else None
         if server is not None and greedy is not None:
             return _of_client(book, subject, server, *greedy, whom, said, evidence)
@@ -84,10 +116,24 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject, said: list[str], cit
     release = release_of(scene, subject)
     if release is not None and release.precedes(scene.onset):
         evidence.append(cite_release(book, subject, release))
-        summary = f"{subject.ref} runs out of connections since revision {release.revision}: {said[-1][:160]}"
+        summary = f"{subject.ref} {runs_out(said[-1])} since revision {release.revision}: {said[-1][:160]}"
         return _hypothesis(subject, subject.ref, summary, evidence, 0.8, precedes=True, facts=release.facts())
+    if of_files(said[-1]) or of_workers(said[-1]):
+        summary = f"{subject.ref} {runs_out(said[-1])}: {said[-1][:160]}"
+        return _hypothesis(subject, subject.ref, summary, evidence, 0.85)
     summary = f"the connection pool of {subject.ref} is exhausted: {said[-1][:160]}"
     return _hypothesis(subject, subject.ref, summary, evidence, 0.85)
+
+
+def _waits_for_others(scene: Scene, subject: Subject) -> bool:
+    """Whether it complains of somebody whom it calls, so that its workers are likely to be held up there."""
+    if blamed_links(scene, subject):
+        return True
+    told = [line for _, _, _, lines in log_lines(scene, subject) for line in lines]
+    services = scene.topology.out(subject.ref, Relation.CALLS)
+    return any(complaints_about(scene, subject, service, told) for service in services) or any(
+        complaints.of_a_peer([line]) for line in told
+    )
 
 
 def _own_change(scene: Scene, subject: Subject) -> bool:
@@ -141,6 +187,26 @@ def _pool_setting(
                     cite_write(book, ref, f"key {key} of {ref} was changed", write, excerpt=excerpt)
                 )
                 return ref, key
+    return None
+
+
+def _server_setting(
+    scene: Scene, book: EvidenceBook, server: ResourceRef, evidence: list[str]
+) -> tuple[ResourceRef, str, str] | None:
+    """(ConfigMap, key, its line) by which the server bounds its connections, where that key was changed lately."""
+    for ref in scene.topology.out(server, Relation.USES_CONFIG):
+        live = scene.get(ref) or {}
+        born = meta.created(live)
+        for key, write in meta.key_writes(live).items():
+            value = texts(live, "data").get(key, "")
+            written = value.splitlines() if "\n" in value else [f"{key}={value}"]
+            lines = [each.strip() for each in written if _BOUND.search(each)]
+            lately = scene.onset - _LATELY <= write.at <= scene.onset
+            if lines and lately and (born is None or write.at > born):
+                evidence.append(
+                    cite_write(book, ref, f"key {key} of {ref} was changed", write, excerpt=lines[0][:200])
+                )
+                return ref, key, lines[0]
     return None
 
 

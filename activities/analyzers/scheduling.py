@@ -16,7 +16,7 @@ from cortexops.domain.citing import (
 )
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, subjects
+from cortexops.domain.findings import Subject, seen_until, subjects
 from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.placement import unselected
 from cortexops.domain.kubernetes.refusals import Refuser, quota_of, refusal, undeclared
@@ -38,6 +38,9 @@ _EXPLAINS = (
     Category.JOB_DEADLINE_EXCEEDED,
 )
 _LATELY = timedelta(hours=24)
+_PATIENCE = timedelta(minutes=3)
+_DEFAULT = "default-scheduler"
+_OF_KARPENTER = "Failed to schedule pod, "
 _PLACEMENT = (
     "resources",
     "nodeSelector",
@@ -66,7 +69,7 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
         and meta.deleting_since(pod) is None
     ]
     if not pending:
-        return []
+        return _unlooked_at(scene, book, subject)
     ref, pod, condition = pending[0]
     events = scene.events_about(ref, "FailedScheduling")
     message = condition.message or (events[0].message if events else "")
@@ -106,24 +109,69 @@ def _unscheduled(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hyp
         evidence.append(cite_release(book, subject, release))
     why = message[:200].rstrip(". ") or "no node fits"
     if cordoned is None and tainted is None:
-        why = (
-            _too_large(scene, subject, pod, message, release if moved else None, facts)
-            or _preempted(scene, book, subject, message, evidence, facts)
-            or why
+        large = _too_large(scene, subject, pod, message, release if moved else None, facts)
+        taken_by, newcomer = (
+            ("", None) if large else _preempted(scene, book, subject, message, evidence, facts)
         )
+        why = large or taken_by or why
+        if newcomer is not None and not moved:
+            resource, steps, precedes = newcomer, 1, True  # room was enough until it came
+    not_added = _not_added(scene, book, ref, evidence)
     return [
         Hypothesis(
             resource=resource,
             category=category,
             summary=f"{counted(len(pending), 'pod')} of {subject.ref} cannot be scheduled: {why}"
             + (f"; {resource}, which would fit, is cordoned (unschedulable)" if cordoned else "")
-            + (f"; {resource} was tainted {facts['taint']} shortly before" if "taint" in facts else ""),
+            + (f"; {resource} was tainted {facts['taint']} shortly before" if "taint" in facts else "")
+            + not_added,
             support=support(subject, 1.0, precedes=precedes, steps=steps),
             evidence=tuple(evidence),
             explains=_EXPLAINS,
             facts=facts,
         )
     ]
+
+
+def _unlooked_at(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothesis]:
+    """Pods that ask for a scheduler of their own, which has said nothing of them: mostly there is none of that name."""
+    for ref, pod in subject.pods:
+        name = text(pod, "spec", "schedulerName")
+        born = meta.created(pod)
+        waits = text(pod, "status", "phase") == "Pending" and not pods.node_name(pod)
+        if not waits or name in ("", _DEFAULT) or meta.condition(pod, "PodScheduled").status:
+            continue
+        young = born is None or (not scene.clocks_apart and seen_until(scene) - born < _PATIENCE)
+        if young or meta.deleting_since(pod) is not None:
+            continue
+        says = f"{ref} asks for the scheduler {name}, which has not looked at it"
+        evidence = [book.cite(EvidenceKind.STATUS, ref, says, at=born, command=commands.describe(ref))]
+        release = release_of(scene, subject)
+        moved = release is not None and release.precedes(scene.onset) and changed(release, "schedulerName")
+        if release is not None and moved:
+            evidence.append(cite_release(book, subject, release))
+        return [
+            Hypothesis(
+                resource=subject.ref,
+                category=Category.SCHEDULING,
+                summary=f"pods of {subject.ref} wait for the scheduler {name} (schedulerName), which has not looked at"
+                " them: it does not run, or there is none of that name",
+                support=support(subject, 0.9, precedes=True if moved else None),
+                evidence=tuple(evidence),
+                explains=_EXPLAINS,
+                facts={"pod": ref.name, "scheduler": name, **(release.facts() if release and moved else {})},
+            )
+        ]
+    return []
+
+
+def _not_added(scene: Scene, book: EvidenceBook, pod: ResourceRef, evidence: list[str]) -> str:
+    """Why an autoscaler adds no node for the pod, in its words; empty where it has not spoken of it."""
+    for event in scene.events_about(pod, "NotTriggerScaleUp", "FailedScheduling"):
+        if event.reason == "NotTriggerScaleUp" or event.message.startswith(_OF_KARPENTER):
+            evidence.append(cite_event(book, event))
+            return f"; no node is added: {event.message[:200].rstrip('. ')}"
+    return ""
 
 
 def _too_large(
@@ -146,10 +194,11 @@ def _preempted(
     message: str,
     evidence: list[str],
     facts: dict[str, str],
-) -> str:
-    """Who took the place that pods of the subject had; empty where it is not for lack of room, or not so."""
+) -> tuple[str, ResourceRef | None]:
+    """Who took the place that pods of the subject had; empty where it is not for lack of room, or not so. Beside it
+    the workload that took it, where that was made or changed shortly before."""
     if "Insufficient" not in message and "Too many pods" not in message:
-        return ""
+        return "", None
     lately = [
         event
         for event in events_of(scene, subject, "Preempted")
@@ -157,20 +206,31 @@ def _preempted(
     ]
     found = taken(scene, lately)
     if found is None:
-        return ""
+        return "", None
     evidence.append(cite_event(book, found.event))
+    newcomer = None
     who = "pods of a higher priority"
     if found.workload is not None and found.pod is not None:
         of_class = f"PriorityClass {found.priority_class}, " if found.priority_class else ""
         who = f"{found.workload} ({of_class}priority {found.priority})"
         facts |= {"preemptor": found.workload.name, "priority_class": found.priority_class}
+        newcomer = found.workload if _came_lately(scene, found.workload) else None
         evidence.append(
             book.cite(
                 EvidenceKind.CONFIG, found.pod, f"{found.pod} has {of_class}priority {found.priority}",
                 command=commands.show(found.pod),
             )
         )  # fmt: skip
-    return f"pods of it were preempted by {who}, and no room is left for them ({_briefly(message)})"
+    says = f"pods of it were preempted by {who}, and no room is left for them ({_briefly(message)})"
+    return says, newcomer
+
+
+def _came_lately(scene: Scene, workload: ResourceRef) -> bool:
+    """Whether the workload was made, or its pods were asked for anew, in the day before the trouble."""
+    live = scene.get(workload) or {}
+    write = meta.writes(live, "spec", "template")
+    times = (meta.created(live), write.at if write is not None else None)
+    return any(at is not None and scene.onset - _LATELY <= at <= scene.onset for at in times)
 
 
 def _briefly(message: str) -> str:
@@ -231,7 +291,7 @@ def _refused(scene: Scene, book: EvidenceBook, subject: Subject) -> list[Hypothe
     wanted, ready = pods.wanted_replicas(subject.obj), pods.ready_replicas(subject.obj)
     failure = meta.condition(subject.obj, "ReplicaFailure")
     events = events_of(scene, subject, "FailedCreate")
-    if not subject.obj or ready >= wanted or (failure.status != "True" and not events):
+    if not subject.obj or (failure.status != "True" and (ready >= wanted or not events)):
         return []
     message = failure.message if failure.status == "True" else events[0].message
     evidence = [cite_condition(book, subject.ref, failure)] if failure.status == "True" else []

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from activities.analyzers import analyzer
+from cortexops.domain.callees import with_callees
 from cortexops.domain.citing import cite_log, cite_release, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, meta, pods
+from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly
+from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
 from cortexops.domain.kubernetes.references import claims
-from cortexops.domain.kubernetes.values import mapping, text, texts
+from cortexops.domain.kubernetes.values import mapping, text, texts, words
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
@@ -27,12 +28,19 @@ _EXPLAINS = (
 _LATELY = timedelta(hours=24)
 _REPLICA = re.compile(r"(?i)^(replica|secondary|standby|slave|follower|read-?only|ro|read)s?$")
 _MEMORY = "maxmemory"
+_TOLD_SO = re.compile(
+    r"(?i)(?:super[-_])?read[-_]only(?:[= ](?:on|1|true|yes))?$|default_transaction_read_only=(?:on|true|1)$"
+)
+_SHORT_OF_DISK = re.compile(
+    r"(?i)(flood.stage|disk (?:usage|watermark)|\blow on disk\b|disk space is insufficient|disk resource limit)"
+)
+"""Words of stores that stop writing before their disk is full to the last byte."""
 
 
 @analyzer("store_refuses")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
-    for subject in subjects(scene):
+    for subject in _victims(scene):
         if not is_troubled(scene, subject) and not serves_badly(scene):
             continue
         for pod, container, previous, lines in log_lines(scene, subject):
@@ -49,6 +57,15 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 found.append(hypothesis)
                 break
     return found
+
+
+def _victims(scene: Scene) -> list[Subject]:
+    """The subjects, and those whom they complain about and who say themselves that a store refuses."""
+
+    def refused(callee: Subject) -> bool:
+        return any(complaints.refused_by_store(lines) for _, _, _, lines in log_lines(scene, callee))
+
+    return [each.subject for each in with_callees(scene, refused)]
 
 
 def _hypothesis(
@@ -92,12 +109,26 @@ def _asks_replica(
             facts={"service": store.name},
         )  # fmt: skip
     behind = next(iter(backing(scene, store)), store)
+    told = _told_to_be(scene, behind)
+    why = f"it is started with {told}" if told else "a replica, or set so after a failover"
+    evidence = [cited]
+    if told:
+        says = f"{behind} is started with {told}"
+        evidence.append(book.cite(EvidenceKind.CONFIG, behind, says, command=commands.show(behind)))
     return _hypothesis(
         subject, behind, Category.DEPENDENCY_DOWN,
-        f"{behind}, which {subject.ref} calls as {store.name}, is read-only (a replica, or set so after a"
-        f" failover): “{said[-1][:160]}”",
-        [cited], 0.7, facts={"service": store.name, "host": store.name},
+        f"{behind}, which {subject.ref} calls as {store.name}, is read-only ({why}): “{said[-1][:160]}”",
+        evidence, 0.88 if told else 0.78, facts={"service": store.name, "host": store.name},
     )  # fmt: skip
+
+
+def _told_to_be(scene: Scene, ref: ResourceRef) -> str:
+    """The argument by which a store is told to take no writes."""
+    template = mapping(scene.get(ref) or {}, "spec", "template", "spec")
+    given = [
+        word for each in pods.containers(template) for word in (*words(each, "command"), *words(each, "args"))
+    ]
+    return next((word for word in given if _TOLD_SO.search(word)), "")
 
 
 def _memory_bound(
@@ -163,9 +194,11 @@ def _disk(
 ) -> Hypothesis:
     """The store's own volume is full; the caller only repeats what it was told."""
     behind = next(iter(backing(scene, store)), store)
+    own = _own_disk(scene, behind)
+    told = {pod for pod, *_ in own}
     mounts = [
         scene.ref("PersistentVolumeClaim", ref.namespace, name)
-        for ref, pod in scene.pods_of(behind)
+        for ref, pod in sorted(scene.pods_of(behind), key=lambda each: each[0] not in told)
         for name in claims(mapping(pod, "spec"))
     ]
     running = [ref for ref, pod in scene.pods_of(behind) if pods.is_ready(pod)]
@@ -173,25 +206,43 @@ def _disk(
         EvidenceKind.TOPOLOGY, store, f"{subject.ref} calls {store}, behind which {behind} is",
         command=commands.endpoints(store),
     )  # fmt: skip
-    if mounts:
+    evidence = [cited, shown, *(cite_log(book, *each, "says that its disk is full") for each in own[:1])]
+    words = own[0][3] if own else said
+    quote = next((line for line in reversed(words) if _SHORT_OF_DISK.search(line)), words[-1])
+    short = any(_SHORT_OF_DISK.search(line) for line in [*said, *words])
+    full = short or bool(complaints.disk_full([*said, *words]))  # else it only says that it cannot write
+    says = f"{behind}, which {subject.ref} calls as {store.name}"
+    if mounts and (told or len(running) <= 1 or len(set(mounts)) == 1):
         claim = mounts[0]
         size = text(scene.get(claim) or {}, "status", "capacity", "storage")
-        full = bool(complaints.disk_full(said))  # otherwise the store only says that it cannot write to disk
-        state = "is full" if full else "cannot be written to (full, or refused)"
-        direct = 0.9 if len(mounts) == 1 or len(running) <= 1 else 0.75
+        state = (
+            "has too little disk space left" if short
+            else "is full" if full
+            else "cannot be written to (full, or refused)"
+        )  # fmt: skip
+        sure = len(mounts) == 1 or len(running) <= 1 or len(told) == 1
         return _hypothesis(
             subject, claim, Category.VOLUME_FULL,
-            f"{claim}{f' ({size})' if size else ''} {state}: {behind}, which {subject.ref} calls as"
-            f" {store.name}, refuses writes: “{said[-1][:160]}”",
-            [cited, shown], direct if full else min(direct, 0.72),
+            f"{claim}{f' ({size})' if size else ''} {state}: {says}, refuses writes: “{last_words.quoted(quote)}”",
+            evidence, (0.9 if sure else 0.8) if full else 0.72,
             facts={"claim": claim.name, "size": size} if size else {"claim": claim.name},
         )  # fmt: skip
+    lacks = "has no space left on its disk" if full else "cannot write to its disk (full, or refused)"
     return _hypothesis(
-        subject, behind, Category.DISK_EXHAUSTED,
-        f"{behind}, which {subject.ref} calls as {store.name}, has no space left on its disk and refuses"
-        f" writes: “{said[-1][:160]}”",
-        [cited, shown], 0.85,
+        subject, behind, Category.DISK_EXHAUSTED, f"{says}, {lacks} and refuses writes: “{last_words.quoted(quote)}”",
+        evidence, 0.85 if full else 0.72,
     )  # fmt: skip
+
+
+def _own_disk(scene: Scene, ref: ResourceRef) -> list[tuple[ResourceRef, str, bool, list[str]]]:
+    """Logs of the store itself in which it says that its disk has no room; a warning of a lower bound is none."""
+    store = Subject(ref, scene.get(ref) or {}, tuple(scene.pods_of(ref)))
+    return [
+        (pod, container, previous, told)
+        for pod, container, previous, lines in log_lines(scene, store)
+        if not previous
+        and (told := list(dict.fromkeys([*complaints.store_disk_full(lines), *complaints.disk_full(lines)])))
+    ]
 
 
 _Explain = Callable[[Scene, EvidenceBook, Subject, ResourceRef, list[str], str], Hypothesis]

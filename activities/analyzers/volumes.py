@@ -16,6 +16,7 @@ from cortexops.domain.citing import (
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.growth import growth
 from cortexops.domain.kubernetes import commands, complaints, meta, pods, selectors
 from cortexops.domain.kubernetes.references import claims
 from cortexops.domain.kubernetes.storage import provides, provisioner_of
@@ -41,6 +42,7 @@ _FILLING = (
 )
 _CLAIM_EVENTS = ("ProvisioningFailed", "FailedBinding", "ExternalProvisioning", "WaitForFirstConsumer")
 _FULL = 0.9  # of its capacity
+_ONE_POD = "ReadWriteOncePod"
 _MULTI = re.compile(r"Multi-Attach error for volume \"([^\"]+)\"")
 
 
@@ -48,7 +50,7 @@ _MULTI = re.compile(r"Multi-Attach error for volume \"([^\"]+)\"")
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     found: list[Hypothesis] = []
     for subject in subjects(scene):
-        for each in (_unbound, _other_zone, _attached_elsewhere, _full):
+        for each in (_unbound, _other_zone, _for_one_pod, _attached_elsewhere, _full):
             hypothesis = each(scene, book, subject)
             if hypothesis is not None:
                 found.append(hypothesis)
@@ -172,7 +174,21 @@ def _other_zone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesi
         lost = _lost_home(scene, volume)
         if lost is not None:
             return _bound_to(book, subject, claim, volume, lost, evidence)
-        where = str(mapping(scene.get(volume) or {}, "spec", "nodeAffinity", "required"))[:300]
+        required = mapping(scene.get(volume) or {}, "spec", "nodeAffinity", "required")
+        there = [
+            at
+            for at, node in scene.of_kind("Node")
+            if _takes_pods(node) and selectors.on_node(required, node)
+        ]
+        if there and _ONE_POD in meta.condition(pod, "PodScheduled").message:
+            continue  # see _for_one_pod
+        where = str(required)[:300]
+        which = "whose node affinity (zone) no schedulable node has"
+        if there:
+            why = meta.condition(pod, "PodScheduled").message.partition(" preemption:")[0]
+            which = (
+                f"which only {', '.join(map(str, there[:2]))} can use, and that takes no more: {why[:200]}"
+            )
         evidence.append(
             book.cite(
                 EvidenceKind.CONFIG, volume, f"{volume} can be used on certain nodes only", excerpt=where,
@@ -182,12 +198,35 @@ def _other_zone(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesi
         return Hypothesis(
             resource=claim,
             category=Category.VOLUME_ZONE,
-            summary=f"{claim} is bound to {volume}, whose node affinity (zone) no schedulable node has:"
-            f" pods of {subject.ref} cannot be scheduled",
+            summary=f"{claim} is bound to {volume}, {which}: pods of {subject.ref} cannot be scheduled",
             support=support(subject, 1.0, steps=1),
             evidence=tuple(evidence),
             explains=_EXPLAINS,
             facts={"claim": claim.name, "volume": volume.name},
+        )
+    return None
+
+
+def _for_one_pod(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None:
+    """A pod waits for a claim that one pod alone may use, and another has it: mostly that which it is to replace."""
+    for ref, pod in _pending(subject, _ONE_POD.lower()):
+        wanted = set(claims(mapping(pod, "spec")))
+        users = [
+            (other, name)
+            for other, its in subject.pods
+            if other != ref and pods.node_name(its) and meta.deleting_since(its) is None
+            for name in claims(mapping(its, "spec"))
+            if name in wanted
+        ]
+        by = f"{users[0][0]} of it still uses {users[0][1]}" if users else "another pod uses it"
+        return Hypothesis(
+            resource=subject.ref,
+            category=Category.SCHEDULING,
+            summary=f"{ref} cannot be scheduled: its claim may be used by one pod only (ReadWriteOncePod), and {by}",
+            support=support(subject, 1.0),
+            evidence=(cite_condition(book, ref, meta.condition(pod, "PodScheduled")),),
+            explains=_EXPLAINS,
+            facts={"pod": ref.name, "claims": ", ".join(sorted(wanted))},
         )
     return None
 
@@ -311,13 +350,15 @@ def _full(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | No
             )
         claim = scene.ref("PersistentVolumeClaim", subject.ref.namespace, _mounted(live, mounts, said))
         size = text(scene.get(claim) or {}, "status", "capacity", "storage")
+        evidence = [cited]
+        grows = growth(scene, book, claim, evidence)
         return Hypothesis(
             resource=claim,
             category=Category.VOLUME_FULL,
             summary=f"{claim}{f' ({size})' if size else ''} is full: container {container} of {subject.ref}"
-            " has no space left on its device",
+            f" has no space left on its device{grows}",
             support=support(subject, 0.97, steps=1),
-            evidence=(cited,),
+            evidence=tuple(evidence),
             explains=_EXPLAINS,
             container=container,
             facts={"claim": claim.name, "size": size} if size else {"claim": claim.name},
@@ -351,14 +392,15 @@ def _alerted(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         m for m in scene.measured if m.what == "volume_used_share" and m.about == claim and m.value > _FULL
     ]
     for measure in measured[:1]:
-        cited = book.cite(EvidenceKind.METRIC, claim, measure.says, at=measure.at)
+        shown = [book.cite(EvidenceKind.METRIC, claim, measure.says, at=measure.at)]
+        grows = growth(scene, book, claim, shown)
         return [
             Hypothesis(
                 resource=claim,
                 category=Category.VOLUME_FULL,
-                summary=f"{claim} is nearly full: {measure.says}",
+                summary=f"{claim} is nearly full: {measure.says}{grows}",
                 support=support(subject, 1.0),
-                evidence=(cited,),
+                evidence=tuple(shown),
                 facts={"claim": claim.name},
             )
         ]
@@ -373,13 +415,16 @@ def _alerted(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
         at=said[0].started_at,
         command=commands.describe(claim),
     )
+    cited = [evidence]
+    grows = growth(scene, book, claim, cited)
     return [
         Hypothesis(
             resource=claim,
             category=Category.VOLUME_FULL,
-            summary=f"{claim}{f' ({size})' if size else ''} is (nearly) full, as the alert's own measurement says",
+            summary=f"{claim}{f' ({size})' if size else ''} is (nearly) full, as the alert's own measurement says"
+            f"{grows}",
             support=support(subject, 0.9),
-            evidence=(evidence,),
+            evidence=tuple(cited),
             facts={"claim": claim.name, "size": size} if size else {"claim": claim.name},
         )
     ]

@@ -1,15 +1,17 @@
-"""Jobs that others wait for: those that init containers name, and those that hold a lock which callers wait for."""
+"""Jobs that others wait for: those that init containers name, those that hold a lock which callers wait for, and
+those that were to make what a database lacks."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from activities.collectors import collector
 from activities.gathering import Gathering
 from activities.workload_reading import read_logs, read_pods
-from cortexops.domain.kubernetes import complaints, meta, pods
-from cortexops.domain.kubernetes.locks import holders, waits_for_lock
-from cortexops.domain.kubernetes.values import text, words
+from cortexops.domain.kubernetes import complaints, meta, pods, schemas
+from cortexops.domain.kubernetes.locks import contended, gave_up, holders, slow_statements, waits_for_lock
+from cortexops.domain.kubernetes.values import mapping, text, words
 from cortexops.domain.resource import JSON
 from cortexops.domain.topology import Relation
 
@@ -23,6 +25,13 @@ async def collect(gathering: Gathering) -> None:
     for namespace, said in _awaited(gathering).items():
         named = [job for job in await gathering.listing("Job", namespace) if _named(job, said)]
         await _keep(gathering, namespace, named)
+    for namespace in sorted({log.pod.namespace for log in gathering.logs if schemas.lacks(log.lines)}):
+        migrations = [job for job in await gathering.listing("Job", namespace) if _migrates(job)]
+        await _keep(gathering, namespace, migrations)
+        await _hear_the_done(gathering, migrations)
+    for namespace in sorted({log.pod.namespace for log in gathering.logs if _is_slow(log.lines)}):
+        running = [job for job in await gathering.listing("Job", namespace) if not _is_over(job)]
+        await _keep(gathering, namespace, running)
     for namespace, asked in _holders(gathering).items():
         listed = await gathering.listing("Job", namespace)
         jobs = [job for job in listed if _holds(job, asked)]
@@ -50,6 +59,21 @@ async def _keep(gathering: Gathering, namespace: str, jobs: list[JSON]) -> None:
         await read_logs(gathering, ref, most=1)
 
 
+async def _hear_the_done(gathering: Gathering, jobs: list[JSON]) -> None:
+    """What one that was done said: it may have taken away what is missed."""
+    for job in jobs[:_KEPT]:
+        own = gathering.pods_of(gathering.ref("Job", meta.namespace(job), meta.name(job)))
+        if meta.condition(job, "Complete").status == "True" and own:
+            ref, pod = own[-1]
+            for state in pods.container_states(pod)[:1]:
+                await gathering.log(ref, state.name, previous=False)
+
+
+def _is_slow(lines: Sequence[str]) -> bool:
+    """Whether they tell of locks, or of statements that take too long."""
+    return bool(contended(lines) or gave_up(lines) or slow_statements(lines))
+
+
 def _awaited(gathering: Gathering) -> dict[str, list[str]]:
     """Namespace → what init containers that have not ended say, or are told to do, of a job."""
     found: dict[str, list[str]] = {}
@@ -68,6 +92,12 @@ def _awaited(gathering: Gathering) -> dict[str, list[str]]:
             if about:
                 found.setdefault(ref.namespace, []).extend(about)
     return found
+
+
+def _migrates(job: JSON) -> bool:
+    return schemas.called_migration(meta.name(job)) or any(
+        map(schemas.migrates, pods.containers(mapping(job, "spec", "template", "spec")))
+    )
 
 
 def _named(job: JSON, said: list[str]) -> bool:

@@ -34,7 +34,9 @@ from cortexops.domain.kubernetes import (
     proxied,
     selectors,
 )
+from cortexops.domain.kubernetes.contracts import asked_wrongly
 from cortexops.domain.kubernetes.nodes import problems
+from cortexops.domain.kubernetes.switches import SERVES
 from cortexops.domain.kubernetes.values import mapping, text, texts
 from cortexops.domain.relayed import asked_by_path, short_name
 from cortexops.domain.resource import JSON, ResourceRef
@@ -46,15 +48,12 @@ _DEEPEST = 4  # calls
 _READ_CLOSELY = 6  # callees in trouble whose pods and logs are read
 _HEARD = 8  # callees that look well whose logs are read, where a caller answers badly and does not say why
 _ASKED = 8  # callees whose configuration is read, as a caller's complaint may name a setting of it
+_MEMBERS = 3  # of a store that refuses, whose logs are read: one of them may tell why
 _CALLEES = 12
 _MOST_LINES = 60  # complaints in which names are looked for
 _BAD_ANSWERS = frozenset({SignalType.ERROR_RATE, SignalType.LATENCY, SignalType.OTHER})
 _WORD = re.compile(r"[\w-]+")
 _SHORT = 3  # letters
-_SERVES_FLAGS = re.compile(
-    r"(?i)(flag|unleash|flipt|goff|launchdarkly|growthbook|split-?(?:io|evaluator)|configcat|toggle)"
-)
-"""Names of what serves switches: a caller that stumbles over one rarely says so."""
 
 
 @collector("dependencies", wave=3)
@@ -83,7 +82,7 @@ async def collect(gathering: Gathering) -> None:
                 called.add(service)
                 matters = service in complained or unnamed or asked
                 for workload in await behind(gathering, service, rarer=matters):
-                    asks = asked or (answers and _SERVES_FLAGS.search(service.name) is not None)
+                    asks = asked or (answers and SERVES.search(service.name) is not None)
                     if asks and len(asked_of) < _ASKED and workload != caller:
                         asked_of.add(workload)
                         await read_configuration(gathering, workload)
@@ -95,7 +94,7 @@ async def collect(gathering: Gathering) -> None:
                     if suspect and closely < _READ_CLOSELY:
                         seen.add(workload)
                         closely += 1
-                        await _read_closely(gathering, workload, service)
+                        await _read_closely(gathering, workload, service, logs=_MEMBERS if refused else 1)
                         further.append(workload)
                     elif not suspect and not hosts.takes_telemetry(service.name):
                         quiet.append((service, workload))  # it looks well
@@ -105,6 +104,8 @@ async def collect(gathering: Gathering) -> None:
                     seen.add(workload)
                     heard += 1
                     await _hear(gathering, workload, service)
+                    if asked_wrongly(_complaints(gathering, caller)):
+                        await read_history(gathering, workload)  # it may offer something else by now
                     further.append(workload)
         frontier = further
     await _endpoints(gathering, called)
@@ -275,6 +276,8 @@ async def _services(
             complained.setdefault(ref)
             gathering.connect(caller, Relation.CALLS, ref)
     own = {e for e in found if caller in gathering.connected(e, Relation.SELECTS)}
+    for ref in own & set(complained):  # it picks the caller's pods, too: whose else?
+        await behind(gathering, ref, rarer=False)
     ordered = [ref for ref in found if ref in complained] + [ref for ref in found if ref not in complained]
     return [ref for ref in ordered if ref not in own][:_CALLEES]
 
@@ -333,7 +336,10 @@ async def _hear(gathering: Gathering, workload: ResourceRef, service: ResourceRe
         await _read_closely(gathering, workload, service)
 
 
-async def _read_closely(gathering: Gathering, workload: ResourceRef, service: ResourceRef) -> None:
+async def _read_closely(
+    gathering: Gathering, workload: ResourceRef, service: ResourceRef, *, logs: int = 1
+) -> None:
+    """Its pods, history, configuration and claims, and that many logs."""
     if pods.wanted_replicas(gathering.find(workload) or {}) == 0:
         return
     await asyncio.gather(
@@ -342,7 +348,7 @@ async def _read_closely(gathering: Gathering, workload: ResourceRef, service: Re
         read_configuration(gathering, workload),
     )
     await asyncio.gather(
-        read_logs(gathering, workload, most=1), read_claims(gathering, workload, healthy=True)
+        read_logs(gathering, workload, most=logs), read_claims(gathering, workload, healthy=True)
     )
     selector = texts(gathering.find(service) or {}, "spec", "selector")
     for ref, pod in gathering.pods_of(workload):

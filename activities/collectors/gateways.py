@@ -6,6 +6,7 @@ import asyncio
 
 from activities.collectors import collector
 from activities.gathering import Gathering
+from activities.resolve import attached_routes
 from cortexops.domain.kubernetes import gateways, meta
 from cortexops.domain.signal import SignalType
 from cortexops.domain.topology import Relation
@@ -22,15 +23,17 @@ async def collect(gathering: Gathering) -> None:
     namespace = gathering.target.namespace
     if not namespace:
         return
+    at_gateway = gathering.target.kind == "Gateway"
     near = {ref.name for ref, _ in gathering.of_kind("Service") if ref.namespace == namespace}
     wanted: dict[tuple[str, str], None] = {}
-    for route in await gathering.listing("HTTPRoute", namespace, optional=True):
+    if at_gateway:
+        routes = await attached_routes(gathering, gathering.target)
+    else:
+        routes = await gathering.listing("HTTPRoute", namespace, optional=True)
+    for route in routes:
         ref = meta.ref_of(gathering.target.cluster, "HTTPRoute", route)
         leads = [b.name for b in gateways.backends(route) if b.namespace == namespace]
-        asked = ref == gathering.target or (
-            gathering.target.kind == "Gateway"
-            and (namespace, gathering.target.name) in gateways.parents(route)
-        )
+        asked = ref == gathering.target or at_gateway
         if not asked and not near.intersection(leads) and gathering.target.name not in leads:
             continue
         gathering.keep("HTTPRoute", route)

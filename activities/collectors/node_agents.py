@@ -5,10 +5,23 @@ from __future__ import annotations
 import asyncio
 
 from activities.collectors import collector
+from activities.collectors._serving import behind
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import complaints, meta, pods
-from cortexops.domain.kubernetes.nodes import SETUP_EVENTS, being_set_up, roles
-from cortexops.domain.resource import ResourceRef
+from activities.workload_reading import read_logs, read_pods
+from cortexops.domain.kubernetes import complaints, hosts, meta, pods
+from cortexops.domain.kubernetes.nodes import (
+    SETUP_EVENTS,
+    being_set_up,
+    file_server,
+    missing_attacher,
+    missing_driver,
+    mounts_for,
+    registers,
+    roles,
+)
+from cortexops.domain.kubernetes.storage import provides
+from cortexops.domain.kubernetes.values import text
+from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.topology import Relation
 
 _NODES = 2
@@ -20,6 +33,37 @@ async def collect(gathering: Gathering) -> None:
     if gathering.target.kind == "Node":
         return
     await asyncio.gather(*(_on(gathering, node) for node in _suspected(gathering)[:_NODES]))
+    await _attachers(gathering)
+    await _file_servers(gathering)
+
+
+async def _file_servers(gathering: Gathering) -> None:
+    """The workloads of this cluster that serve files which cannot be mounted, by the Service that is asked."""
+    own = {ref for root in gathering.roots for ref, _ in gathering.pods_of(root)}
+    asked = {host for e in gathering.events if e.about in own and (host := file_server(e.message))}
+    for host in sorted(asked)[:_AGENTS]:
+        address = hosts.service_address(host, gathering.target.namespace) if "." in host else None
+        for item in await gathering.listing("Service"):
+            named = (meta.namespace(item), meta.name(item)) == address
+            if not named and text(item, "spec", "clusterIP") != host:
+                continue
+            gathering.keep("Service", item)
+            service = gathering.ref("Service", meta.namespace(item), meta.name(item))
+            for workload in await behind(gathering, service, rarer=False):
+                await read_pods(gathering, workload)
+                await read_logs(gathering, workload, most=1)
+
+
+async def _attachers(gathering: Gathering) -> None:
+    """The workloads that attach volumes for pods of the target, where they do not run."""
+    own = {ref for root in gathering.roots for ref, _ in gathering.pods_of(root)}
+    drivers = {driver for e in gathering.events if e.about in own and (driver := missing_attacher(e.message))}
+    for kind in ("Deployment", "StatefulSet") if drivers else ():
+        for item in await gathering.listing(kind):
+            if any(provides(item, driver) for driver in drivers) and not pods.ready_replicas(item):
+                ref = meta.ref_of(gathering.target.cluster, kind, gathering.keep(kind, item))
+                await read_pods(gathering, ref)
+                await read_logs(gathering, ref, most=1)
 
 
 def _suspected(gathering: Gathering) -> list[ResourceRef]:
@@ -48,7 +92,8 @@ def _suspected(gathering: Gathering) -> list[ResourceRef]:
 
 async def _on(gathering: Gathering, node: ResourceRef) -> None:
     ill: list[tuple[ResourceRef, ResourceRef]] = []
-    for item in await gathering.listing("Pod", fields=f"spec.nodeName={node.name}"):
+    there = await gathering.listing("Pod", fields=f"spec.nodeName={node.name}")
+    for item in there:
         owner = meta.owner(item)
         if owner is None or owner[0] != "DaemonSet" or not roles(owner[1], item) or not pods.is_unready(item):
             continue
@@ -58,6 +103,26 @@ async def _on(gathering: Gathering, node: ResourceRef) -> None:
         gathering.connect(daemon_set, Relation.OWNS, pod)
         ill.append((daemon_set, pod))
     await asyncio.gather(*(_look(gathering, *each) for each in ill[:_AGENTS]))
+    if there:  # otherwise pods may not be read, and nobody knows which are missing
+        await _absent(gathering, node, there)
+
+
+async def _absent(gathering: Gathering, node: ResourceRef, there: list[JSON]) -> None:
+    """The DaemonSet of a volume driver that pods on the node miss, where it has no pod there at all."""
+    mounting = {meta.ref_of(node.cluster, "Pod", item) for item in there}
+    drivers = {
+        driver
+        for event in gathering.events
+        if event.about in mounting and (driver := missing_driver(event.message))
+    }
+    present = {owner[1] for item in there if (owner := meta.owner(item)) is not None}
+    for driver in sorted(drivers):
+        sets = [item for item in await gathering.listing("DaemonSet") if mounts_for(item, driver)]
+        if not sets or any(meta.name(item) in present for item in sets):
+            continue
+        chosen = min(sets, key=lambda item: (not registers(item), meta.name(item)))
+        ref = meta.ref_of(node.cluster, "DaemonSet", gathering.keep("DaemonSet", chosen))
+        gathering.connect(ref, Relation.MEANT_FOR, node)
 
 
 async def _look(gathering: Gathering, daemon_set: ResourceRef, pod: ResourceRef) -> None:

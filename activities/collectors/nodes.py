@@ -7,7 +7,7 @@ import asyncio
 from activities.collectors import collector
 from activities.collectors.events import about
 from activities.gathering import Gathering
-from cortexops.domain.kubernetes import meta, pods
+from cortexops.domain.kubernetes import complaints, meta, pods
 from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.resource import JSON
 from cortexops.domain.topology import Relation
@@ -36,7 +36,21 @@ async def collect(gathering: Gathering) -> None:
     ill = [gathering.ref("Node", "", name) for name in names]
     ill = [ref for ref in ill if _is_ill(gathering.find(ref))]
     killed = [gathering.ref("Node", "", pods.node_name(pod)) for pod in _killed(gathering)]
-    await about(gathering, list(dict.fromkeys([*ill[:1], *killed[:1]])), _NODE_EVENTS)
+    crowded = [gathering.ref("Node", "", pods.node_name(pod)) for pod in _without_room(gathering)]
+    await about(gathering, list(dict.fromkeys([*ill[:1], *killed[:1], *crowded[:1]])), _NODE_EVENTS)
+
+
+def _without_room(gathering: Gathering) -> list[JSON]:
+    """Pods of the target whose image does not fit on the disk of their node: it may tell what it tried."""
+    found = [pod for root in gathering.roots for _, pod in gathering.pods_of(root) if pods.node_name(pod)]
+    return [
+        pod
+        for pod in found
+        if any(
+            state.waiting in pods.PULL_REASONS and complaints.disk_full([state.waiting_message])
+            for state in pods.container_states(pod)
+        )
+    ]
 
 
 def _killed(gathering: Gathering) -> list[JSON]:

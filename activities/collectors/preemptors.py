@@ -8,6 +8,7 @@ from activities.collectors import collector
 from activities.gathering import Gathering
 from cortexops.domain.kubernetes import meta
 from cortexops.domain.preemption import Preemptor, is_it, nodes_of
+from cortexops.domain.resource import KINDS
 from cortexops.domain.topology import Relation
 
 _NODES = 2
@@ -34,4 +35,7 @@ async def _on(gathering: Gathering, node: str, by: Preemptor) -> None:
         if owner[0] == "ReplicaSet" and suffix and owner[1].endswith(f"-{suffix}"):
             deployment = gathering.ref("Deployment", pod.namespace, owner[1].removesuffix(f"-{suffix}"))
             gathering.connect(deployment, Relation.OWNS, above)
+            above = deployment
+        if above.kind in KINDS:
+            await gathering.get(above.kind, above.namespace, above.name)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cortexops.domain.kubernetes import complaints, hosts, hpa, meta, pods
+from cortexops.domain.kubernetes import complaints, delivery, hosts, hpa, meta, pods
 from cortexops.domain.kubernetes.refusals import refusal
 from cortexops.domain.relayed import asked_by_path, echoes, short_name
 from cortexops.domain.resource import ResourceRef
@@ -53,7 +53,10 @@ def blamed_links(scene: Scene, subject: Subject) -> list[Link]:
     by_path = {line: asked_by_path(line, [service.name for service in called]) for line in loose}
     found: list[Link] = []
     for service in called:
-        workloads = tuple(ref for ref in backing(scene, service) if ref != subject.ref)
+        behind = backing(scene, service)
+        if behind == [subject.ref]:
+            continue  # that it does not reach itself is no reason
+        workloads = tuple(ref for ref in behind if ref != subject.ref)
         lines: list[str] = []
         where: ResourceRef | None = None
         for pod, _, _, text_lines in logs:
@@ -167,7 +170,7 @@ def unnamed_complaints(scene: Scene, subject: Subject) -> list[str] | None:
     for _, _, _, told in log_lines(scene, subject):
         handed_on = complaints.of_a_peer(told)
         own = [line for line in told if line not in handed_on]
-        if complaints.own_fault(own) or complaints.about_credentials(own) or complaints.saturated(own):
+        if complaints.own_fault(told) or complaints.about_credentials(own) or complaints.saturated(own):
             return None
         lines += [*complaints.unreachable(told), *complaints.answered_badly(told)]
     if any(_names_somebody(scene, host) for line in lines for host in hosts.hosts_in_line(line)):
@@ -226,6 +229,13 @@ def cluster_services(scene: Scene, subject: Subject) -> dict[ResourceRef, str]:
         for e in scene.events
         if e.reason == "FailedCreate" and e.about in _with_sets(scene, subject)
     ]
+    if not is_troubled(scene, subject):  # then what delivers it may be what the alert is about
+        said += [
+            failed.message
+            for ref in scene.topology.into(subject.ref, Relation.ACTS_ON)
+            if ref.kind in delivery.KINDS
+            and (failed := delivery.failure(ref.kind, scene.get(ref) or {})) is not None
+        ]
     for message in said:
         its = refusal(message)
         if its.service is not None:
@@ -246,7 +256,8 @@ def _with_sets(scene: Scene, subject: Subject) -> list[ResourceRef]:
 def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, tuple[str, ...]] | None:
     """(pod, container, previous, lines) in which a workload whose pods may be ready says that it fails."""
     for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
-        tail = [line for line in lines[-_LAST_LINES:] if not complaints.of_its_clients([line])]
+        tail = lines[-_LAST_LINES:]
+        clients = set(complaints.of_its_clients(tail))
         wrong = (
             complaints.own_fault,
             complaints.unreachable,
@@ -257,7 +268,8 @@ def own_words(scene: Scene, ref: ResourceRef) -> tuple[ResourceRef, str, bool, t
             complaints.refused_by_store,
             complaints.forbidden,
         )
-        said = next((found for each in wrong if (found := each(tail))), [])
+        told = ([line for line in each(tail) if line not in clients] for each in wrong)
+        said = next((found for found in told if found), [])
         if said:
             return pod, container, previous, tuple(said)
     return None

@@ -16,15 +16,18 @@ from cortexops.domain.findings import (
     log_lines,
     own_subjects,
     roots,
+    seen_until,
     signal_types,
     troubles,
 )
-from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes import complaints, levels, meta, pods
 from cortexops.domain.kubernetes.control_plane import is_unobserved
 from cortexops.domain.kubernetes.nodes import problems
 from cortexops.domain.kubernetes.quotas import used_up
+from cortexops.domain.kubernetes.schedules import overdue
 from cortexops.domain.kubernetes.values import text
-from cortexops.domain.left_open import left_open
+from cortexops.domain.left_nodes import shows_in_status, taken_away
+from cortexops.domain.left_open import NOT_SHOWN, left_open
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.signal import Severity, SignalType
@@ -36,6 +39,7 @@ _MOST_REFS = 100
 _LEAST_CONFIDENCE = 0.15
 _EARLIEST = timedelta(days=7)  # before the alert; an older sign belongs to other trouble
 _LAST_LINES = 20
+_SEVERAL = 3  # of those
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
 
 
@@ -60,6 +64,10 @@ def is_healthy(scene: Scene) -> bool:
     """Everything that the target needs was seen, and is well. What was not seen is not called healthy."""
     if scene.target.kind == "Node":
         node = scene.get(scene.target) or {}
+        if taken_away(scene, scene.target):
+            return True
+        if not shows_in_status(scene):
+            return False
         return meta.condition(node, "Ready").status == "True" and not (
             problems(node) or any(meta.condition(node, kind).status == "True" for kind in _PRESSURES)
         )
@@ -71,6 +79,8 @@ def is_healthy(scene: Scene) -> bool:
         for gap in scene.gaps
     )
     if unseen or any(not s.obj or is_troubled(scene, s) or is_unobserved(s.obj) for s in own):
+        return False
+    if any(s.ref.kind == "CronJob" and overdue(s.obj, seen_until(scene)) is not None for s in own):
         return False
     if scene.target.kind == "PersistentVolumeClaim" and not own:
         return text(scene.get(scene.target) or {}, "status", "phase") == "Bound"
@@ -108,6 +118,9 @@ def _complains(scene: Scene, own: Sequence[Subject]) -> bool:
                 return True
             if not previous and (len(wrong) * 2 > len(tail) or (asked and wrong)):
                 return True
+            marked = [line for line in levels.errors(tail) if not complaints.of_its_clients([line])]
+            if asked and not previous and len(marked) >= _SEVERAL:
+                return True
     return False
 
 
@@ -131,8 +144,17 @@ def conclude(
         onset=scene.onset,
         severity=severity_of(list(scene.signals)) if scene.signals else Severity.MEDIUM,
         similar=tuple(similar),
-        known=left_open(scene, roots(scene)) if verdict is Verdict.UNKNOWN else (),
+        known=_known(scene, verdict),
     )
+
+
+def _known(scene: Scene, verdict: Verdict) -> tuple[str, ...]:
+    """What is to be told where there is no cause: what is open, or why what is missing is not missed."""
+    if verdict is Verdict.UNKNOWN:
+        unshown = scene.target.kind == "Node" and not shows_in_status(scene)
+        return ((NOT_SHOWN,) if unshown else ()) + left_open(scene, roots(scene))
+    gone = taken_away(scene, scene.target) if verdict is Verdict.HEALTHY else ""
+    return (gone,) if gone else ()
 
 
 def _affected(scene: Scene, verdict: Verdict) -> list[ResourceRef]:

@@ -56,6 +56,7 @@ class Category(StrEnum):
     SCHEDULING = "scheduling"
     STUCK_POD = "stuck_pod"
     SCALED_TO_ZERO = "scaled_to_zero"
+    SCALED_DOWN = "scaled_down"
     BAD_ENTRYPOINT = "bad_entrypoint"
     WRONG_ARCHITECTURE = "wrong_architecture"
     REGISTRY_RATE_LIMITED = "registry_rate_limited"
@@ -94,6 +95,8 @@ class Category(StrEnum):
     SECRET_NOT_SYNCED = "secret_not_synced"
     DELIVERY_FAILED = "delivery_failed"
     LOCK_HELD = "lock_held"
+    EDGE_SETTING = "edge_setting"
+    STORE_LOADED = "store_loaded"
     UNKNOWN = "unknown"
 
 
@@ -301,8 +304,11 @@ class Diagnosis(Frozen):
         """One sentence, worded by how sure it is."""
         cause = self.cause
         if cause is None:
+            fine = f"{self.target} is healthy: nothing wrong was found."
+            if self.known:
+                fine = f"Nothing wrong was found: {'; '.join(self.known)}."
             return {
-                Verdict.HEALTHY: f"{self.target} is healthy: nothing wrong was found.",
+                Verdict.HEALTHY: fine,
             }.get(
                 self.verdict,
                 f"The cause of the trouble on {self.target} could not be determined from here."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from cortexops.domain.citing import cite_log, cite_write, support
@@ -22,6 +23,10 @@ EXPLAINS = (
 )  # fmt: skip
 """What a dropped connection makes of workloads."""
 _DNS_PORT = 53
+API_SERVER = "the API server"
+_API_PORTS = (443, 6443)
+"""Of its Service, and of what stands behind that: networks differ in which one a policy sees."""
+_OF_THE_API = re.compile(r"https://[\w.:\[\]-]+/(?:api/v1|apis/[a-z0-9.-]+/v\d\w*|version|openapi)\b")
 
 
 class Call(NamedTuple):
@@ -54,6 +59,10 @@ def calls_of(scene: Scene, subject: Subject) -> list[Call]:
                     ),
                 )
         for line in complaints.slow(lines):
+            if _OF_THE_API.search(line):
+                log, anybody = (pod, container, previous), network.Peer("", {}, {})
+                found.setdefault(API_SERVER, Call(API_SERVER, anybody, None, _API_PORTS, line, log))
+                continue
             for host in hosts.hosts_in_line(line) if not complaints.resolving([line]) else ():
                 if hosts.is_external(host):
                     call = Call(host, network.Peer("", {}, {}), None, (), line, (pod, container, previous))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cortexops.domain.brokers import failing_clients
 from cortexops.domain.calls import (
     DNS,
     blamed_links,
@@ -56,6 +57,7 @@ __all__ = [  # asked for here by all that read a scene, wherever they are worked
 NEARLY_CALLED = 0.75
 """Likeness (difflib's ratio) of two names of which one may be a slip of the other."""
 _DEEPEST = 4  # calls followed upstream
+_OF_CLIENTS = 0.95  # how sure it is that a broker's queue grows as a client of it does not run
 
 
 def roots(scene: Scene) -> list[ResourceRef]:
@@ -87,7 +89,8 @@ def roots(scene: Scene) -> list[ResourceRef]:
 
 
 def subjects(scene: Scene) -> list[Subject]:
-    """The target's workloads, then those upstream that its trouble leads to. Bystanders are not among them."""
+    """The target's workloads, then those upstream that its trouble leads to, and the clients that do not run of a
+    broker whose queues grow. Bystanders are not among them."""
     found = {ref: subject_of(scene, ref) for ref in roots(scene)}
     frontier = list(found.values())
     for depth in range(1, _DEEPEST + 1):
@@ -99,6 +102,8 @@ def subjects(scene: Scene) -> list[Subject]:
                         found[ref] = subject_of(scene, ref, 2 * depth, round(subject.weight * link.weight, 3))
                         further.append(found[ref])
         frontier = further
+    for ref in failing_clients(scene, list(found)):
+        found.setdefault(ref, subject_of(scene, ref, 2, _OF_CLIENTS))
     return list(found.values())
 
 

@@ -98,6 +98,11 @@ def _made(diagnosis: Diagnosis, cause: Hypothesis, workload: ResourceRef | None,
         command = f"kubectl {at(cause.resource)}scale {what(cause.resource)} --replicas=1"
         caveat = "Ask who scaled it down, and why, before scaling it up."
         return step("scale_workload", cause.resource, command, caveat=caveat, replicas="1")
+    if cause.category is Category.SCALED_DOWN:
+        before = cause.facts.get("replicas_before", "1")
+        command = f"kubectl {at(cause.resource)}scale {what(cause.resource)} --replicas={before}"
+        caveat = "Ask who scaled it down, and why, before scaling it up."
+        return step("scale_workload", cause.resource, command, caveat=caveat, replicas=before)
     if cause.resource.kind == "Rollout" and cause.facts.get("previous_revision"):
         return _with_evidence(diagnosis, _undo_rollout(cause), cause)
     back = _back(cause)

@@ -309,6 +309,7 @@ STEPS: dict[Category, Make] = {
     Category.LIMIT_RANGE: _change,
     Category.QUOTA_EXCEEDED: _change,
     Category.SERVICE_MISROUTED: _change,
+    Category.EDGE_SETTING: _change,
     Category.PDB_BLOCKS_EVICTION: _change,
     Category.ADMISSION_WEBHOOK: _change,
 }

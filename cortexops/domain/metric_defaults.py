@@ -44,6 +44,7 @@ _ERRORS_OF = (
     "dependency_down",
     "service_misrouted",
     "scaled_to_zero",
+    "scaled_down",
     "stuck_pod",
 )
 """Causes that callers see as failing requests: there the share of errors is the trouble itself."""

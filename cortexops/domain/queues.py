@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -29,6 +29,11 @@ _UNROUTABLE = re.compile(
     r"|no such (?:queue|topic)|no queue (?:bound|is bound)|returned by the broker|no responders|no stream matches)"
 )
 _ALIKE = 0.75
+_LABELS = ("topic", "queue", "stream", "queue_name", "topic_name")
+_SENDS = re.compile(
+    r"(?i)\b(?:publish(?:ed|es|ing)?|produc(?:ed|es|ing)|sent|sends|sending|enqueue[ds]?|emitted|emits)\b"
+)
+_READS = re.compile(r"(?i)(group[_.-]?id|consumer|listener|subscri)")
 
 
 class Named(NamedTuple):
@@ -48,6 +53,21 @@ def queues_of(template: JSON, configs: dict[str, dict[str, str]]) -> list[Named]
             if _NAME.match(word) and "://" not in word and word.lower() not in _NOT_NAMES:
                 found.setdefault(Named(name, word))
     return list(found)
+
+
+def told_queues(labels: Iterable[Mapping[str, str]]) -> set[str]:
+    """The queues and topics that the labels of alerts name."""
+    return {each[name] for each in labels for name in _LABELS if each.get(name)}
+
+
+def sends_to(queue: str, lines: Sequence[str]) -> list[str]:
+    """Lines in which a program tells that it sends to the queue."""
+    return [line for line in lines if queue in line and _SENDS.search(line)]
+
+
+def seems_reader(template: JSON, configs: dict[str, dict[str, str]]) -> bool:
+    """Whether the configuration has what only those need who read from queues."""
+    return any(_READS.search(name) for name, _ in settings(template, configs))
 
 
 def alike(one: str, other: str) -> bool:

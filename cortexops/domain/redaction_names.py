@@ -26,7 +26,7 @@ _SAFE = re.compile(
     r"|(?:secret|token|credential|passw(?:or)?d|key|pwd)s?[_.-]?(?:file|path|dir|directory|name|ref|refs|type|class|provider|policy|store|keyref"
     r"|namespace|length|len|ttl|expiry|expires|expires_?in|expiration|timeout|lifetime|age|size|enabled|required|interval|issuer|audience|algorithm|version"
     r"|rotation|url|uri|endpoint|mount|volume|count|generation|hash_?algo|field|header|param|prefix|format|encoding|encryption|backend|manager|cache"
-    r"|provider_?class|available|valid|present|missing|exists|set|changed)$"
+    r"|provider_?class|available|valid|present|missing|exists|set|changed)$|(?-i:[a-z](?:Exception|Error|Failure)$)"
     r"|^(?:automount\w*token|imagepullsecrets?|pull[_-]?secrets?|secretkeyref|secretref|serviceaccounttoken|sessionaffinity)$"
 )
 _WEAK = re.compile(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from cortexops.domain.action import Candidate, Infeasible
 from cortexops.domain.diagnosis import Diagnosis, Hypothesis, Verdict
 from cortexops.domain.kubernetes import complaints, meta, pods
+from cortexops.domain.kubernetes.schemas import migrates
 from cortexops.domain.kubernetes.values import amount, mapping, objects, text, words
 from cortexops.domain.quantity import parse_quantity
 from cortexops.domain.resource import JSON, ResourceRef
@@ -22,9 +23,6 @@ _BLAMED_FOR = timedelta(hours=24)
 _SLACK = timedelta(minutes=1)  # clocks, and alerts that name the minute
 _GROWS = timedelta(minutes=10)
 _TAKEN_UP_AGAIN = "deployment.kubernetes.io/revision-history"
-_MIGRATION = re.compile(
-    r"(?i)migrat|flyway|liquibase|alembic|sqitch|schema-?(update|init|change)|db:(schema|prepare)|atlas schema"
-)
 _LOCK = re.compile(
     r"(?i)(chang\w* ?log|migrations?|advisory|schema|databasechangelog|exclusive|table)[\s_-]*lock|"
     r"lock\w*[^.;]{0,40}\b(held|taken|acquired) by|"
@@ -114,15 +112,8 @@ def migrations(present: JSON, earlier: JSON) -> list[str]:
     return [
         text(one, "name")
         for one in objects(present, "spec", "initContainers")
-        if before.get(text(one, "name")) != one and _migrates(one)
+        if before.get(text(one, "name")) != one and migrates(one)
     ]
-
-
-def _migrates(container: JSON) -> bool:
-    told = [text(container, "name"), text(container, "image")]
-    return any(
-        _MIGRATION.search(one) for one in (*told, *words(container, "command"), *words(container, "args"))
-    )
 
 
 def waits_for_a_lock(scene: Scene, container: str) -> str:

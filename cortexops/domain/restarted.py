@@ -19,6 +19,10 @@ _AT_ONCE = timedelta(minutes=15)
 _SLACK = timedelta(minutes=1)
 _ISO = re.compile(r"\b(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,]\d+)?(?:Z| ?UTC|\+00:?00)?(?![+-]?\d)")
 _EPOCH = re.compile(r"\"(?:ts|time|timestamp|@timestamp)\":\s*\"?(1\d{9})(?:\d{3})?(?:\.\d+)?\b")
+_REREAD = re.compile(
+    r"(?i)(\breload(?:ed|ing)?\b|\bre-?read\b|\bconfig(?:uration)?s? (?:has |was |file )?(?:change|update)[ds]?\b"
+    r"|\b(?:got|received|applied|loaded) (?:a )?(?:new |runtime |updated )?(?:config|update|rules))"
+)
 _SIZE = re.compile(r"(?i)(?<![\w.])[^\d\s]{0,6}?(\d{1,15}(?:\.\d{1,3})?) ?([kmgt]?)(?:i?b|bytes)?(?![\w.-])")
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SMALLEST = 2**16  # a lower number may be anything
@@ -34,6 +38,8 @@ class Restart(NamedTuple):
     at: datetime
     released: bool
     """Whether a release of the program came with it, which may be at fault instead."""
+    reread: bool = False
+    """It went on running, and told at `at` that it had read its configuration again."""
 
 
 def restarted_with(scene: Scene, server: Subject, ref: ResourceRef) -> Restart | None:
@@ -54,6 +60,29 @@ def restarted_with(scene: Scene, server: Subject, ref: ResourceRef) -> Restart |
         and write.at - _AT_ONCE <= release.at <= max(begun) + _SLACK
     )
     return Restart(_key(obj, write), write, min(begun), with_it)
+
+
+def reread_with(scene: Scene, server: Subject, ref: ResourceRef) -> Restart | None:
+    """That the ConfigMap was changed shortly before the trouble and the server told right after that it read it
+    again."""
+    obj = scene.get(ref) or {}
+    write, born = meta.writes(obj, "data"), meta.created(obj)
+    if ref.kind != "ConfigMap" or write is None or born is None or write.at <= born:
+        return None
+    apart = scene.clocks_apart  # then only a change that was the last of all may be meant
+    if apart and (scene.newest_write is None or write.at < scene.newest_write):
+        return None
+    lately = scene.onset - _LATELY <= write.at <= scene.onset + _SLACK
+    if not apart and (write.at - born <= _SLACK or not lately):
+        return None
+    for pod, _ in server.pods:
+        for log in scene.logs:
+            told = log.lines if log.pod == pod and not log.previous else ()
+            times = [at for line in told if _REREAD.search(line) and (at := written_at(line)) is not None]
+            after = [at for at in times if apart or write.at - _SLACK <= at <= write.at + _AT_ONCE]
+            if after:
+                return Restart(_key(obj, write), write, max(after) if apart else min(after), False, True)
+    return None
 
 
 def _begun(server: Subject) -> list[datetime]:

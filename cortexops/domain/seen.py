@@ -34,6 +34,8 @@ _TOO_LATE = re.compile(
     rf"|(?:queues?|topics?|outbox|mailbox) (?:is |are |not |too )?"
     r"(?:depth|length|size|grow\w{0,4}|full|age|long|drain\w{0,3}|overflow\w{0,3})"
     rf"|(?:queued|unprocessed|unacked|pending|overdue) {_FLOWS}|{_FLOWS} (?:are |is )?(?:behind|overdue|queued|unacked)"
+    rf"|queues? (?:messages|jobs|tasks)|too many (?:ready )?{_FLOWS}"
+    rf"|{_FLOWS} (?:ready )?in (?:the |a )?(?:queue|topic|stream)s?"
     rf"|(?:no|zero) (?:new )?{_FLOWS}|idle {_CONSUMERS}|{_CONSUMERS} (?:is |are |has been )?idle)\b"
 )
 """Work that waits: what latency is to a caller, it is to those who wait for what a consumer does."""
@@ -42,7 +44,7 @@ _OBJECTIVE = re.compile(
 )
 _MEASURED = re.compile(
     r"(?i)(?:(?:\b(?:above|below|over|under|exceed(?:s|ed|ing)?|(?:more|less|fewer|higher|lower) than)|[<>]=?) ?\d"
-    r"|\d ?(?:%|percent)? (?:above|below|over|under)\b)"
+    r"|\d ?(?:%|percent)? (?:above|below|over|under)\b|\d ?(?:%|percent) of\b)"
 )
 _OF_PODS = re.compile(
     r"(?i)\b(?:replicas?|pods?|containers?|restart(?:s|ed|ing)?|nodes?|endpoints?|cpu|memory)\b"
@@ -142,6 +144,11 @@ def shown_by_no_status(scene: Scene) -> list[str]:
         and not _of_platform(signal)
         and (_TOO_LATE.search(_told(signal)) or _OBJECTIVE.search(_told(signal)) or _of_its_own(signal))
     ]
+
+
+def speaks_of_delay(signal: Signal) -> bool:
+    """Whether an alert of the team's own is about work that waits."""
+    return not _of_platform(signal) and _TOO_LATE.search(_told(signal)) is not None
 
 
 def _of_its_own(signal: Signal) -> bool:

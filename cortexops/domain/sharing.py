@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
-from cortexops.domain.findings import NEARLY_CALLED, Subject, log_lines, service_ready
+from cortexops.domain.diagnosis import Hypothesis
+from cortexops.domain.findings import NEARLY_CALLED, Subject, log_lines, service_ready, template_spec
 from cortexops.domain.kubernetes import complaints, hosts, pods
 from cortexops.domain.kubernetes.mentions import NAMES_ADDRESS
-from cortexops.domain.kubernetes.values import number, objects, texts
+from cortexops.domain.kubernetes.values import number, objects, text, texts, words
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.seen import backing
 from cortexops.domain.topology import Relation
+
+_QUOTED = re.compile(r"[\"'`]([\w.-]{2,80})[\"'`]")
 
 
 def failing_with_it(scene: Scene, subject: Subject, ref: ResourceRef) -> list[ResourceRef]:
@@ -24,6 +28,25 @@ def failing_with_it(scene: Scene, subject: Subject, ref: ResourceRef) -> list[Re
         pod
         for pod in readers
         if pod.kind == "Pod" and pod not in own and pods.is_unready(scene.get(pod) or {})
+    ]
+
+
+def unknown_and_not_given(subject: Subject, lines: Sequence[str]) -> list[str]:
+    """Complaints that a store knows no such database or user, unless the pod template itself gives that name in
+    plain: then no Secret does."""
+    template = template_spec(subject)
+    given = {
+        value
+        for each in pods.containers(template)
+        for value in (
+            *(text(entry, "value") for entry in objects(each, "env")), *words(each, "args"), *words(each, "command")
+        )
+        if value
+    }  # fmt: skip
+    return [
+        line
+        for line in complaints.unknown_there(lines)
+        if not given & set(_QUOTED.findall(line.replace('\\"', '"')))
     ]
 
 
@@ -66,6 +89,27 @@ def leads_to_services(scene: Scene, subject: Subject, complaint: Said, *, change
                 return False
             met = True
     return met
+
+
+def without_right_addresses(scene: Scene, found: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Without keys of a configuration whose address a Service offers, where another key of it, blamed too, names a
+    port that its Service has not: a write tells when, and not always which of the keys it changed."""
+    leads = [_leads(scene, each) for each in found]
+    wrong = {each.resource for each, right in zip(found, leads, strict=True) if right is False}
+    return [each for each, right in zip(found, leads, strict=True) if not (right and each.resource in wrong)]
+
+
+def _leads(scene: Scene, hypothesis: Hypothesis) -> bool | None:
+    """Whether the value of the key that is blamed names ports that Services offer; None where it names none."""
+    key, ref = hypothesis.facts.get("key", ""), hypothesis.resource
+    value = texts(scene.get(ref) or {}, "data").get(key, "")
+    found: list[bool] = []
+    for host, port in hosts.ports_in_line(value) if "\n" not in value else ():
+        address = hosts.service_address(host, ref.namespace)
+        service = scene.get(scene.ref("Service", *address)) if address is not None else None
+        if service is not None:
+            found.append(port in {number(each, "port") for each in objects(service, "spec", "ports")})
+    return all(found) if found else None
 
 
 def names_living_service(scene: Scene, subject: Subject, obj: JSON, key: str) -> bool:

@@ -18,7 +18,9 @@ _STORES = re.compile(
 )
 
 
-_PORTS = frozenset({1433, 1521, 2379, 3306, 5432, 6379, 6432, 9042, 9092, 9200, 11211, 26379, 27017})
+_PORTS = frozenset(
+    {1433, 1521, 2379, 3306, 5432, 6379, 5671, 5672, 6432, 9042, 9092, 9200, 11211, 26379, 27017}
+)
 """What databases, caches and queues listen on when nobody says otherwise."""
 
 
@@ -31,7 +33,8 @@ _ENGINES = (  # how it speaks, its ports, its name or image
     ),
     (
         re.compile(
-            r"(?i)(too many clients already|remaining connection slots|\b53[0-9]00\b|psycopg|\bpgx?\b|\bpq:)"
+            r"(?i)(too many clients already|remaining connection slots|max_client_conn|\b53[0-9]00\b|psycopg"
+            r"|\bpgx?\b|\bpq:)"
         ),
         frozenset({5432, 6432}),
         re.compile(r"(?i)(postgres|(?:^|[^a-z])pg|bouncer|timescale)"),
@@ -42,6 +45,18 @@ _ENGINES = (  # how it speaks, its ports, its name or image
         ),
         frozenset({6379, 26379}),
         re.compile(r"(?i)(redis|valkey|keydb|dragonfly)"),
+    ),
+    (
+        re.compile(r"(?i)(resource limit alarm|\brabbit|\bamqp\b|\blow on (?:disk|memory)\b)"),
+        frozenset({5671, 5672}),
+        re.compile(r"(?i)(rabbit|lavinmq)"),
+    ),
+    (
+        re.compile(
+            r"(?i)(\bcluster_block_exception|flood.stage|read.only[ /_-]{1,3}allow.delete|elastic|opensearch)"
+        ),
+        frozenset({9200}),
+        re.compile(r"(?i)(elastic|opensearch|(?:^|[^a-z])es(?:$|[^a-z]))"),
     ),
 )
 

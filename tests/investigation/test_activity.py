@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.actions import propose
-from activities.investigation import InvestigationActivities
+from activities.investigation import InvestigationActivities, Propose
 from cortexops.adapters.kubernetes import KubernetesCluster
 from cortexops.contracts.investigation import InvestigateInput
 from cortexops.domain.case import Case
@@ -73,7 +73,8 @@ async def test_where_no_action_mends_the_cause_the_steps_of_people_come_with_it(
     async with SimulatedApiServer() as server:
         seed(server)
         async with await KubernetesCluster.connect("test", server.kubeconfig(tmp_path / "k")) as cluster:
-            for offered in (propose, lambda scene, diagnosis: []):
+            offers: list[Propose] = [propose, lambda scene, diagnosis: []]
+            for offered in offers:
                 activities = InvestigationActivities(
                     {"test": cluster}, store, None, offered, clock=lambda: NOW
                 )

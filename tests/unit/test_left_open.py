@@ -194,3 +194,18 @@ def test_a_number_that_no_container_declares_is_a_cause_only_where_nobody_listen
         made = scene(API, *caller, *callee, logs=logs, kind=SignalType.ERROR_RATE)
         found = diagnose(made)
         assert (told(found) == ("root_cause", "service_misrouted", "Service depot")) is root, line
+
+
+def test_a_port_that_the_program_tells_is_a_cause_only_where_callers_are_refused() -> None:
+    caller, callee = workload("api", running("api"), calls="depot"), workload("depot", running("depot"))
+    refused = "ERROR dial tcp depot:80: connect: connection refused"
+    for said, opens, root in (
+        (refused, "server listening on 0.0.0.0:9797", True),
+        ("ERROR GET http://depot/x answered 500", "server listening on 0.0.0.0:9797", False),
+        (refused, "metrics server listening on 0.0.0.0:9797", False),
+        (refused, "connected to server db:9797", False),
+    ):
+        logs: Any = ((caller[2], "api", False, [said] * 4), (callee[2], "depot", False, [opens]))
+        made = scene(API, *caller, *callee, logs=logs, kind=SignalType.ERROR_RATE)
+        is_it = told(diagnose(made)) == ("root_cause", "service_misrouted", "Service depot")
+        assert is_it is root, (said, opens)

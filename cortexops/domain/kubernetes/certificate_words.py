@@ -18,6 +18,11 @@ _FROM_PEER = Remembered(
     r"|tls handshake error from)"
 )
 """The peer refuses what it was shown: its words are not about its own certificate."""
+_ALERT = Remembered(
+    r"(?i)((?:fatal|sslv3|tlsv1\S*) alert:? ?(?:number \d+|bad|expired|unknown|certificate)[ _]?(?:certificate|expired"
+    r"|unknown|required)?|\bremote error: tls: (?:bad|expired|unknown|revoked) certificate"
+    r"|\bremote error: tls: certificate (?:required|unknown)|\balert (?:bad|expired|unknown) certificate\b)"
+)
 _RECORD = 8  # lines of one record, as of a stack trace
 
 
@@ -29,6 +34,12 @@ def expired(lines: Sequence[str]) -> list[str]:
 def refused_by_peer(lines: Sequence[str]) -> list[str]:
     """The lines in which a program is told by a peer that the certificate it showed does not hold now."""
     return [line for line in lines if _PAST.search(line) and _FROM_PEER.search(line)]
+
+
+def alerts(lines: Sequence[str]) -> list[str]:
+    """The lines in which a program is told by a peer that the certificate it showed is not taken, for whatever
+    reason."""
+    return [line for line in lines if _ALERT.search(line)]
 
 
 def shown_by(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -6,19 +6,22 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from cortexops.domain.kubernetes.alarms import in_force
+from cortexops.domain.kubernetes.headlines import announces
 from cortexops.domain.kubernetes.remembered import LINES, Remembered
 
 _NO_CODE = r"(?<![\[,.:\d-])"
 """What stands before a number that is no status: a process id, milliseconds, the line of a source file."""
 _CODED = r"(?:(?:status|code|http|response)[\"' :=\[]{1,3}|error[\"']?[=:][\"']?)"
 _WORDS = Remembered(
-    r"(?i)\b(error|err|fatal|panic|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot|can't"
+    r"(?i)\b(error|err|fatal|panic(?:ked)?|exception|traceback|critical|crit|invalid|fail(?:ed|ure|s|ing)?|cannot|can't"
     r"|could not|couldn't|unable|missing|required|refused|denied|unknown|unexpected|not found|no such"
     r"|upstream_reset\w*|connection_failure|no_healthy_upstream|connect_timeout"  # flags of Envoy
     r"|already in use|not set|must be|timed? ?out|unreachable|unavailable|malformed|illegal|bad"
     r"|abort(?:ed|ing)?|expired|no_route|unroutable|no responders|maximum payload|slow consumer|rebalancing"
     r"|nohostavailable|clusterdown|masterdown|is loading the dataset|unknown_topic_or_partition|not_leader\w*"
-    r"|not_coordinator|(?:coordinator|leader)_not_available|not_enough_replicas\w*|resource_?exhausted|deadlock"
+    r"|does(?: not|n't) exist|not_coordinator|(?:coordinator|leader)_not_available|not_enough_replicas\w*"
+    r"|resource_?exhausted|deadlock"
     r"|canceling statement)\b|_exception\b|\bnot_found - no "
     r"|\b[A-Z]\w*(?:Error|Exception)\b"
 )
@@ -36,7 +39,7 @@ _UNREACHABLE = Remembered(
     r"|could not connect|unable to connect|cannot connect|can't connect|failed to connect"
     r"|not possible to connect|no suitable servers found|run out of available brokers|no address(?:es)? available"
     r"|zero addresses|broker transport failure"
-    r"|connection (?:failed|closed|lost)|server closed the connection"
+    r"|connection (?:is )?(?:failed|closed|lost)|server closed the connection"
     r"|could not be established|not present in metadata|no resolvable bootstrap"
     r"|no(?:host|node)available|no responders"
     rf"|{_NO_CODE}\b50[234]\b|{_CODED}50[234]\b"
@@ -47,9 +50,10 @@ _CREDENTIALS = Remembered(
     r"|wrongpass|noauth|invalid username-password|invalid (?:credentials?|password|token|api key"
     r"|signature|username)|unauthori[sz]ed"
     rf"|{_NO_CODE}\b40[13]\b(?! ?(?:ms|us|bytes|rows)\b)|{_CODED}40[13]\b"
-    r"|wrong password|bad credentials|login failed|invalid peer certificate"
+    r"|wrong password|bad credentials|login failed|signature (?:valid|verific)ation failed|invalid peer certificate"
     r"|certificate (?:has expired|signed by unknown|verify failed"
-    r"|is not valid)|x509:|pkcs|private key)"
+    r"|is not valid)|x509:|pkcs|pkix path|private key|unknown certificate authority|unknown_ca\b"
+    r"|signaturedoesnotmatch|invalidaccesskeyid|\binvalid_client\b)"
 )
 _RESOLVING = Remembered(
     r"(?i)(lookup \S+ on \S+:53: .*(?:timeout|refused|misbehaving)|read udp \S+->\S+:53: .*timeout"
@@ -66,6 +70,8 @@ _FAILED_CALL = Remembered(
     r"(?i)\b(?:https?|grpc)://[^\s\"'<>]{3,200}[\"']?[^\n]{0,40}?"
     r"(?:[-=]>|\bstatus(?:_?code)?[\"']?[=:]|\bhttp/[\d.]+[\"']?|\b(?:returned|responded|answered|got)(?: with)?)"
     r" ?[\"']?(?:5\d\d|40[13]|429)\b"
+    r"|\b(?:https?|grpc)://[^\s\"'<>]{3,200}[\"']?: "
+    r"(?:5\d\d|40[13]|429) (?:internal|bad|service|gateway|unauth|forbidden|too many)"
 )
 """A call to an address and the status that it was answered with, whatever level it is written at."""
 _BAD_ANSWER = Remembered(
@@ -76,8 +82,9 @@ _OF_A_PEER = Remembered(
     r"(?i)(\brpc error: code = |\bstatuscode\.[a-z_]+ details|\breturned an? (?:exception|error)\b"
     r"|\berror: \d{1,2} (?-i:[A-Z_]{5,20}): |\bstatusruntimeexception: (?-i:[A-Z_]{5,20})\b"  # gRPC for Node, Java
     r"|\b_?inactiverpcerror\b|\bhttp(?:server|client)errorexception\b|\bwebclientresponseexception\b"
-    r"|\bfeignexception\b|\brequest failed with status code [45]\d\d\b"
-    r"|\b[45]\d\d (?:server|client) error: .{0,60} for url\b"
+    r"|\bresponse status code does not indicate success: [45]\d\d\b|\bfeignexception\b"
+    r"|\brequest failed with status code [45]\d\d\b"
+    r"|\b[45]\d\d (?:server|client) error: .{0,60} for url\b|\b(?:server|client) error '[45]\d\d [^']{0,60}' for url\b"
     r"|\bfailed to (?:connect|receive|retrieve|fetch|read|get)\b.{0,80}\b(?:to|from)\b"
     r"|(?:circuit_breaking|rejected_execution|search_phase_execution|master_not_discovered|cluster_block)_exception"
     r"|\ball shards failed\b|\bno_route\b|\bunroutable\b|\bnot_found - no (?:queue|exchange|binding)\b"
@@ -97,16 +104,18 @@ _SLOW = Remembered(
 )
 _SATURATED = Remembered(
     r"(?i)(too many (?:clients|connections)|remaining connection slots|max(?:imum)? (?:number of )?connections"
-    r"|max_connections|max number of clients reached|connection limit (?:exceeded|reached)"
-    r"|connection pool (?:is )?(?:exhausted|timeout|full)|pool (?:is )?exhausted|connection is not available"
+    r"|max_connections|max_client_conn|max number of clients reached|connection limit (?:exceeded|reached)"
+    r"|connection pool (?:is )?(?:exhausted|timeout|full)|pool (?:is )?exhausted|connection (?:is )?not available"
     r"|queuepool limit|timeout (?:waiting for|acquiring|expired).{0,40}(?:connection|pool)"
     r"|timed out (?:while )?(?:waiting for|checking out|acquiring) .{0,40}(?:connection|pool)|wait queue (?:is )?full"
     r"|\berror(?: code)?:? ?1040\b|waitqueuefull"
     r"|unable to (?:acquire|obtain|get) .{0,30}connection|no (?:free|available|idle) connections?"
-    r"|out of connections|too many open files|emfile)"
+    r"|out of connections|too many open files|emfile|reached (?:pm\.max_children|maxrequestworkers) setting"
+    r"|all threads \(\d+\) are currently busy|thread ?pool starvation)"
 )
 _AT_SERVER = Remembered(
-    r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max number of clients"
+    r"(?i)(too many (?:clients|connections)|remaining connection slots|max_connections|max_client_conn"
+    r"|max number of clients"
     r"|connection limit|\berror(?: code)?:? ?1040\b)"
 )
 _WHY_NO_CONNECTION = Remembered(
@@ -136,11 +145,14 @@ _READ_ONLY = Remembered(
     r"|read-only (?:replica|mode))"
 )
 _STORE_OUT_OF_MEMORY = Remembered(
-    r"(?i)(command not allowed when used memory|(?:used memory|memory) > '?maxmemory|maxmemory'? (?:is )?reached)"
+    r"(?i)(command not allowed when used memory|(?:used memory|memory) > '?maxmemory|maxmemory'? (?:is )?reached"
+    r"|\bmemory resource limit alarm set|\bblocked\b[^\n]{0,40}\blow on memory\b)"
 )
 _STORE_DISK = Remembered(
     r"(?i)(could not (?:extend|write (?:to )?|create) (?:file|relation|temporary file) .*no space left"
-    r"|misconf .*(?:persist|snapshot)|flood.stage disk watermark|index_create_block|read_only_allow_delete"
+    r"|misconf .*(?:persist|snapshot)|flood.stage (?:disk )?watermark|index_create_block"
+    r"|read.only[ /_-]{1,3}allow.delete"
+    r"|\bdisk resource limit alarm set|\bfree disk space is insufficient|\bblocked\b[^\n]{0,40}\blow on disk\b"
     r"|the table '[^']+' is full)"
 )
 _HEAP = Remembered(
@@ -149,8 +161,8 @@ _HEAP = Remembered(
     r"|cannot allocate memory|std::bad_alloc)"
 )
 _OWN_FAULT = Remembered(
-    r"(?i)(\bpanic\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
-    r"|\b\w*error\b|\bslow consumer, messages dropped)"
+    r"(?i)(\bpanic(?:ked)?\b|\bfatal\b|traceback|exception|segmentation fault|assert|stack overflow|unhandled|uncaught"
+    r"|\b\w*error\b|\bslow consumer, messages dropped|consumer poll timeout has expired)"
 )
 _FORBIDDEN = Remembered(r" is forbidden: User \\?\"system:serviceaccount:")
 _EVICTING = Remembered(r"(?i)\bevicted_keys[\"']?[=: ]{1,3}[1-9]")
@@ -180,10 +192,6 @@ _PEER_FIELD = re.compile(r"(?i)^\s+.{0,80}?\b(?:url|baseurl|uri|host|hostname|ad
 _LONGEST_RECORD = 2000  # characters
 _WAITING = Remembered(
     r"(?i)\b(waiting for|still waiting|retrying|not (?:yet )?(?:ready|reachable|available))\b"
-)
-_LISTENING = re.compile(
-    r"(?i)\b(?:listen(?:ing|er)?|serv(?:ing|er)|bound|started|running|ready)\b[^\n]{0,60}?"
-    r"(?::|port[ =:]+)(\d{2,5})\b"
 )
 
 
@@ -319,12 +327,12 @@ def read_only(lines: Sequence[str]) -> list[str]:
 
 def store_full(lines: Sequence[str]) -> list[str]:
     """Complaints, the store's or its caller's, that a store refuses writes for want of memory."""
-    return [line for line in lines if _STORE_OUT_OF_MEMORY.search(line) and not _is_mild(line)]
+    return [line for line in in_force(lines) if _STORE_OUT_OF_MEMORY.search(line) and not _is_mild(line)]
 
 
 def store_disk_full(lines: Sequence[str]) -> list[str]:
     """Complaints, the store's or its caller's, that a store refuses writes for want of disk."""
-    return [line for line in lines if _STORE_DISK.search(line) and not _is_mild(line)]
+    return [line for line in in_force(lines) if _STORE_DISK.search(line) and not _is_mild(line)]
 
 
 def evicting(lines: Sequence[str]) -> list[str]:
@@ -359,16 +367,21 @@ def spoken_of(lines: Sequence[str]) -> dict[str, str]:
 
 
 def own_fault(lines: Sequence[str]) -> list[str]:
-    """Complaints of a program about itself: not of an unreachable peer, refused credentials or writes."""
-    return [
-        line
-        for line in complaining(lines)
-        if _OWN_FAULT.search(line)
-        and not _UNREACHABLE.search(line)
-        and not _is_of_a_peer(line)
-        and not _CREDENTIALS.search(line)
-        and not refused_by_store([line])
-    ]
+    """Complaints of a program about itself: not of an unreachable peer, refused credentials or writes, nor a line
+    that only announces such a one."""
+    found: list[str] = []
+    others = False
+    for line in reversed(complaining(lines)):
+        others = _is_of_others(line) or (others and announces(line))
+        if not others and _OWN_FAULT.search(line):
+            found.append(line)
+    return found[::-1]
+
+
+def _is_of_others(line: str) -> bool:
+    away = _UNREACHABLE.search(line) and "consumer poll timeout" not in line  # its own loop took too long
+    said = away or _is_of_a_peer(line) or _CREDENTIALS.search(line)
+    return said or bool(refused_by_store([line]))
 
 
 def of_itself(lines: Sequence[str]) -> list[str]:
@@ -417,13 +430,10 @@ def about_credentials(lines: Sequence[str]) -> list[str]:
 def about_certificates(lines: Sequence[str]) -> list[str]:
     """Those of them that say that a peer's certificate is not to be trusted."""
     return [
-        line for line in about_credentials(lines) if "certificate" in line.lower() or "x509" in line.lower()
+        line
+        for line in about_credentials(lines)
+        if any(word in line.lower() for word in ("certificate", "x509", "pkix"))
     ]
-
-
-def listening_ports(lines: Sequence[str]) -> set[int]:
-    """Ports that the program said it listens on."""
-    return {int(port) for line in lines for port in _LISTENING.findall(line)}
 
 
 def names(line: str, word: str) -> bool:

@@ -17,6 +17,8 @@ _WAITED = re.compile(
     r"(?i)(timed? ?out|deadline|health ?check|progressing|not ready|unhealthy|waiting for|degraded)"
 )
 """It delivered, and waited in vain for what it delivered to be well: that is a symptom."""
+_ASKED = re.compile(r"[?&]timeout=\w+")
+"""How long a webhook may take, in its address: it says nothing of whether it took that long."""
 
 
 class Deliverer(NamedTuple):
@@ -48,7 +50,8 @@ def failure(kind: str, obj: JSON) -> Condition | None:
     else:
         ready = meta.condition(obj, "Ready")
         found = ready if ready.status == "False" else None
-    return None if found is None or _WAITED.search(f"{found.reason} {found.message}") else found
+    said = "" if found is None else _ASKED.sub("", f"{found.reason} {found.message}")
+    return None if _WAITED.search(said) else found
 
 
 def _of_application(obj: JSON) -> Condition | None:

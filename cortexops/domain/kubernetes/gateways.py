@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
-from cortexops.domain.kubernetes.values import mapping, number, objects, text
+from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text
 from cortexops.domain.resource import JSON
 
 KINDS = ("HTTPRoute", "Gateway")
@@ -52,8 +53,17 @@ def certificates(gateway: JSON) -> list[tuple[str, str, list[str]]]:
     return found
 
 
-def refusals(obj: JSON) -> list[tuple[str, str, str]]:
-    """(condition, reason, message) of what the controller says is wrong with a route or a Gateway."""
+class Refused(NamedTuple):
+    """A condition in which the controller says what is wrong with a route or a Gateway, and since when."""
+
+    condition: str
+    reason: str
+    message: str
+    since: datetime | None
+
+
+def refusals(obj: JSON) -> list[Refused]:
+    """What the controller says is wrong with a route or a Gateway."""
     conditions = [
         condition
         for parent in objects(obj, "status", "parents")
@@ -63,7 +73,17 @@ def refusals(obj: JSON) -> list[tuple[str, str, str]]:
     for listener in objects(obj, "status", "listeners"):
         conditions += objects(listener, "conditions")
     return [
-        (text(one, "type"), text(one, "reason"), text(one, "message"))
+        Refused(
+            text(one, "type"), text(one, "reason"), text(one, "message"), moment(one, "lastTransitionTime")
+        )
         for one in conditions
         if text(one, "status") == "False" and text(one, "type") in ("Accepted", "ResolvedRefs", "Programmed")
     ]
+
+
+def untaken(gateway: JSON) -> bool:
+    """Whether no controller has taken up a Gateway: its status still is as the API server made it."""
+    if objects(gateway, "status", "addresses") or objects(gateway, "status", "listeners"):
+        return False
+    conditions = objects(gateway, "status", "conditions")
+    return all(text(one, "status") == "Unknown" and text(one, "reason") == "Pending" for one in conditions)

@@ -17,6 +17,8 @@ _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _IN_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/@\"']*@)?({_NAME})(?::\d+)?")
 _WITH_PORT = re.compile(rf"(?<![\w./@-])({_NAME}):(\d{{2,5}})(?!\d|[:.]\d)")
 _RESOLVER = re.compile(r"(?i)(\blookup \S{1,253}) on \S{1,64}:53\b")
+_MAPPED = re.compile(r"(?i)\[::ffff:((?:\d{1,3}\.){3}\d{1,3})\]|(?<![\w:])::ffff:((?:\d{1,3}\.){3}\d{1,3})")
+"""An address of version 4 as sockets of version 6 write it."""
 _JAVA = re.compile(rf"(?<![\w./@-])({_NAME})/\d{{1,3}}(?:\.\d{{1,3}}){{3}}:\d{{2,5}}\b")
 _PROXIED = re.compile(r"\bupstream: \"")
 _OF_THE_CLIENT = re.compile(r"\b(?:client|server|host|referrer|request): (?:\"[^\"]*\"|[^,\s]*)")
@@ -97,7 +99,7 @@ def hosts_in_line(line: str) -> list[str]:
 
 @lru_cache(LINES)
 def _hosts_in(line: str) -> tuple[str, ...]:
-    line = _WEBHOOK.sub(r"\1", _RESOLVER.sub(r"\1", line))
+    line = _WEBHOOK.sub(r"\1", _RESOLVER.sub(r"\1", _MAPPED.sub(r"\1\2", line)))
     if _PROXIED.search(line):
         line = _OF_THE_CLIENT.sub("", line)
     if _ACCESS.search(line):
@@ -119,7 +121,7 @@ def resolver_in_line(line: str) -> list[str]:
 
 def ports_in_line(line: str) -> list[tuple[str, int]]:
     """(host, port) of the addresses that a log line names with their port."""
-    line = _RESOLVER.sub(r"\1", line)
+    line = _RESOLVER.sub(r"\1", _MAPPED.sub(r"\1\2", line))
     found = [*_WITH_PORT.finditer(line), *_PORT_IN_URL.finditer(line)]
     return [(match.group(1).rstrip(".").lower(), int(match.group(2))) for match in found]
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable
 
 from cortexops.domain.kubernetes import meta
-from cortexops.domain.kubernetes.values import text
+from cortexops.domain.kubernetes.values import number, objects, text
 from cortexops.domain.resource import JSON
 
 _GROUP = re.compile(r"\b((?:custom\.|external\.)?metrics\.k8s\.io)\b")
 _SPOKEN = re.compile(r"\b(custom|external) metrics API\b")
 _SERVER = ("kube-system", "metrics-server")  # where the cluster does not tell who serves resource metrics
+_FAR_ABOVE = 1.3
 _ANNOTATION = "autoscaling.alpha.kubernetes.io/conditions"
 
 
@@ -26,6 +27,20 @@ def condition(scaler: JSON, kind: str) -> meta.Condition:
     except ValueError:
         listed = []
     return meta.condition({"status": {"conditions": listed}}, kind)
+
+
+def overloaded(scaler: JSON) -> str:
+    """`cpu at 96 % of 60 %`, where a share of what pods ask for is far above what it is held at; else ""."""
+    held = {
+        text(each, "resource", "name"): number(each, "resource", "target", "averageUtilization")
+        for each in objects(scaler, "spec", "metrics")
+    }
+    for each in objects(scaler, "status", "currentMetrics"):
+        name = text(each, "resource", "name")
+        now, wanted = number(each, "resource", "current", "averageUtilization"), held.get(name, 0)
+        if wanted and now >= _FAR_ABOVE * wanted:
+            return f"{name} at {now} % of {wanted} %"
+    return ""
 
 
 def unanswered_group(scaler: JSON) -> str:

@@ -22,6 +22,18 @@ _GENERIC = re.compile(
     r"|shutting down|terminating|something went wrong|error|failed|fatal)$"
 )
 _ROOT = re.compile(r"(?m)^\s*Caused by:\s*(.+)$")
+_INNER = re.compile(
+    r"(?i)(?<=\S)(?:\s+--->\s+|;\s+nested exception is:?\s+|[.;:]?\s+original exception:\s+|[.;]?\s+caused by:\s+"
+    r"|\s+inner exception:\s+)(?=\S.{20})"
+)
+"""Before the cause of an error, where both stand in one line."""
+_KLOG = re.compile(r"^\s*([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ [\w./-]+:\d+\] ")
+"""The head of a line as Kubernetes' own components write it; its first letter is the level."""
+_HEAD = re.compile(
+    r"^\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\s+(?:(?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\s+\d+ ---"
+    r" (?:\[[^\]\n]{0,60}\]\s*){1,3}\S{1,80}\s*: )?"
+)
+"""When a line was written, and by whom, as Spring Boot puts it: what a long one says is worth more."""
 _PAIR = re.compile(r"(\w+)=(?:\"((?:[^\"\\]|\\.)*)\"|(\S*))")
 _WORDS = ("msg", "message", "@m", "Message", "event", "text")
 _FAULTS = ("err", "error", "exception", "Exception", "cause", "stack_trace", "stacktrace", "thrown")
@@ -31,6 +43,9 @@ _INSIDE = ("message", "msg", "Message", "extendedStackTrace", "stack", "type")
 def telling(lines: Sequence[str]) -> str:
     """The last line that is no frame of a stack, the innermost cause where a trace names one; "" of nothing."""
     said = [line for line in lines if not _FRAME.search(line) and not _HEADING.match(line)]
+    levels = [match.group(1) if (match := _KLOG.match(line)) else "" for line in said]
+    if not {"E", "F"}.isdisjoint(levels):
+        said = [line for line, level in zip(said, levels, strict=True) if level not in ("I", "W")]
     inner = [line for line in said if _ROOT.search(line)]
     rest = [line for line in said if not says_little(line)]
     chosen = (inner or rest or said or list(lines) or [""])[-1]
@@ -44,10 +59,11 @@ def says_little(line: str) -> bool:
 
 def quoted(line: str) -> str:
     """The line as it is put between quotation marks: of a structured one its message and its error."""
-    whole = line.strip()
+    whole = _KLOG.sub("", line).strip()
     fields = _fields(whole) or _pairs(whole)
     if fields is None:
-        return whole.removeprefix("---> ")[:_MOST]
+        whole = whole.removeprefix("---> ")
+        return (_INNER.split(_HEAD.sub("", whole))[-1] if len(whole) > _MOST else whole)[:_MOST]
     message = next((text for key in _WORDS if (text := _text(fields.get(key)))), "")
     fault = next((text for key in _FAULTS if (text := _text(fields.get(key)))), "")
     if not message and not fault:

@@ -10,9 +10,17 @@ _WAITS = re.compile(
     r"(?i)(lock timeout|lock wait timeout exceeded|still waiting for \w*lock\b|could not obtain lock"
     r"|waiting for (?:table )?metadata lock|lock request time ?out|\block_not_available\b)"
 )
+_DEADLOCK = re.compile(
+    r"(?i)(deadlock found when trying|deadlock detected|\bdeadlock victim\b|\bora-00060\b|\b40p01\b)"
+)
 _GAVE_UP = re.compile(
     r"(?i)(statement timeout|\bquerytimeoutexception\b|query (?:execution was interrupted, )?(?:timed? ?out\b|maximum"
-    r" statement execution time exceeded)|max_statement_time exceeded)"
+    r" statement execution time exceeded)|max_statement_time exceeded|\bmysqltimeoutexception\b"
+    r"|statement cancell?ed due to (?:query )?timeout)"
+)
+_SLOW = re.compile(
+    r"(?i)(\bslow (?:query|statement|sql)\b|\blong[- ]running (?:query|statement)|\bquery (?:took|ran for) \d{4,} ?ms"
+    r"|\bduration: \d{4,}(?:\.\d+)? ms\b)"
 )
 _OWN_PID = r"(?i)\bpid[\"']?\s*[:=]?\s*{pid}\b"
 _HOLDING = re.compile(
@@ -28,6 +36,11 @@ _AT = re.compile(r"(?<![\w@.])([A-Za-z][\w.-]{1,62})@[\w-]+(?![\w@])")
 _TAKES = re.compile(
     r"(?i)(\block tables?\b|access exclusive|\bselect\b.{1,300}\bfor update\b|\balter table\b|\bvacuum full\b"
     r"|\breindex\b|\bbegin\b|\bidle in transaction\b|\brefresh materialized view\b|\btruncate\b)"
+)
+
+_LOCKS_TABLES = re.compile(
+    r"(?i)(\block tables?\b|\baccess exclusive\b|\balter table\b|\bvacuum full\b|\breindex (?:table|index|database)\b"
+    r"|\btruncate (?:table )?\w|\brefresh materialized view (?!concurrently)|\bfor update\b)"
 )
 
 
@@ -48,9 +61,19 @@ def waits_for_lock(lines: Sequence[str]) -> list[str]:
     return [line for line in lines if _WAITS.search(line)]
 
 
+def contended(lines: Sequence[str]) -> list[str]:
+    """Those, and complaints of a transaction that was sacrificed as two waited for each other."""
+    return [line for line in lines if _WAITS.search(line) or _DEADLOCK.search(line)]
+
+
 def gave_up(lines: Sequence[str]) -> list[str]:
     """Complaints that a statement took too long. It may have waited for a lock, where the database tells of one."""
     return [line for line in lines if _GAVE_UP.search(line)]
+
+
+def slow_statements(lines: Sequence[str]) -> list[str]:
+    """Lines, the database's or its clients', that a statement took seconds."""
+    return [line for line in lines if _SLOW.search(line)]
 
 
 def goes_by(pids: Sequence[str], lines: Sequence[str]) -> bool:
@@ -62,6 +85,11 @@ def goes_by(pids: Sequence[str], lines: Sequence[str]) -> bool:
 def takes_locks(lines: Sequence[str]) -> list[str]:
     """Lines in which a program tells that it begins what locks a table."""
     return [line for line in lines if _TAKES.search(line)]
+
+
+def locks_tables(lines: Sequence[str]) -> list[str]:
+    """Those of them that name a statement which others have to wait for; to begin a transaction is none."""
+    return [line for line in lines if _LOCKS_TABLES.search(line)]
 
 
 def holders(lines: Sequence[str]) -> list[Holder]:

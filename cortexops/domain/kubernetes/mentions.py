@@ -17,6 +17,13 @@ _SHORTEST_VALUE = 3  # characters; shorter ones are found in any line
 _SHORTEST_WORD = 6
 _SHORTEST_BOUND = 6
 _LONGEST_FILE = 20_000
+_SOME_FILE = 0.75
+"""A file that is not named: enough where one was changed, too little where none is known to have been."""
+_UNREADABLE = re.compile(
+    r"(?i)(\b(?:yaml|toml|ini|hcl)\b.{0,40}\b(?:line|column|position|parse|syntax|indicator|unmarshal)"
+    r"|\b(?:load|read|pars|decod|unmarshal)\w* (?:the )?(?:config|configuration|settings)\b"
+    r"|\b(?:invalid|bad|malformed) (?:config|configuration)\b|\bconfig(?:uration)? (?:file )?(?:is )?invalid\b)"
+)
 NAMES_ADDRESS = "names its address"
 _TOKEN = re.compile(r"[A-Za-z0-9._-]+")
 _COMMON = ("true", "false", "null", "none", "info", "error", "default", "debug", "warn", "production")
@@ -65,24 +72,31 @@ def mention(obj: JSON, uses: Sequence[ConfigUse], line: str) -> Mention | None:
     for key in keys:
         if (whole or key in taken) and (word := _bound(taken.get(key) or key, line)):
             return Mention(key, f"names {word}", 0.95)
+    found: dict[str, Mention] = {}  # by what the line holds of it: the longest is the least likely chance
     for key in keys:
         value = _spread(values.get(key, "").strip())
         if (whole or key in taken) and value and not secret_name(key):
             inner = _inner(value, line) if "\n" in value else ""
             if inner:
-                return Mention(key, f"names {inner}", 0.95)
-            if "\n" in value and (address := _address(value, line)):
-                return Mention(key, f"{NAMES_ADDRESS} {address}", 0.9)
-            if "\n" not in value and distinct(value) and value.lower() in line.lower():
-                return Mention(key, f"shows its value {value[:80]}", 0.95)
+                found.setdefault(inner, Mention(key, f"names {inner}", 0.95))
+            elif "\n" in value and (address := _address(value, line)):
+                found.setdefault(address, Mention(key, f"{NAMES_ADDRESS} {address}", 0.9))
+            elif "\n" not in value and distinct(value) and value.lower() in line.lower():
+                found.setdefault(value, Mention(key, f"shows its value {value[:80]}", 0.95))
             for host in hosts.hosts_in_value(key, value) if "\n" not in value else ():
                 if complaints.names(line, host):
-                    return Mention(key, f"names its host {host}", 0.9)
+                    found.setdefault(host, Mention(key, f"names its host {host}", 0.9))
+    if found:
+        return found[max(found, key=lambda held: (len(held), found[held].strength))]
     for use in uses:
         if use.path and use.path.rstrip("/") and use.path in line:
             return Mention(
                 keys[0] if len(keys) == 1 else "", f"names the mounted file under {use.path}", 0.85
             )
+    documents = [key for key in keys if "\n" in values.get(key, "")]
+    if documents and any(use.path for use in uses) and _UNREADABLE.search(line):
+        key = documents[0] if len(documents) == 1 else ""
+        return Mention(key, "says that it cannot read a configuration", _SOME_FILE)
     return None
 
 

@@ -64,6 +64,8 @@ def _peer_fits(rule: JSON, other: str, peer: Peer, own: str) -> bool:
     peers = objects(rule, other)
     if not peers:
         return True
+    if other == "to" and not peer.namespace:  # outside the cluster: selectors are for pods
+        peers = [entry for entry in peers if text(entry, "ipBlock", "cidr")]
     return any(_is_peer(entry, peer, own) for entry in peers)
 
 

@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 
 from cortexops.domain.kubernetes import meta
-from cortexops.domain.kubernetes.values import objects, text
+from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON
 
 _OWN = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
@@ -30,6 +30,8 @@ SETUP_EVENTS = (
 )
 """Reasons of events that tell that a pod cannot be set up on its node."""
 _DRIVER = re.compile(r"driver name (\S+) not found in the list of registered CSI drivers")
+_FILE_SERVER = re.compile(r"-t nfs4?\b(?: -o \S+)? \[?([\w.:-]+?)\]?:/")
+_ATTACHER = re.compile(r"external-attacher of (\S+) CSI driver")
 
 
 class Role(StrEnum):
@@ -95,6 +97,18 @@ def missing_driver(message: str) -> str:
     return match.group(1) if match else ""
 
 
+def missing_attacher(message: str) -> str:
+    """The CSI driver whose attacher a cluster waits for in vain, by an event's message; empty for other messages."""
+    match = _ATTACHER.search(message)
+    return match.group(1) if match else ""
+
+
+def file_server(message: str) -> str:
+    """The host whose NFS export a kubelet could not mount, by an event's message; empty for other messages."""
+    match = _FILE_SERVER.search(message)
+    return match.group(1) if match else ""
+
+
 def serves_driver(workload: str, driver: str) -> bool:
     """Whether a workload's name (or image) speaks of that CSI driver: `efs-csi-node` of `efs.csi.aws.com`."""
     parts = {
@@ -103,6 +117,20 @@ def serves_driver(workload: str, driver: str) -> bool:
         if len(part) > 1 and part not in _COMMON_PARTS
     }
     return bool(parts & set(re.split(r"[^a-z0-9]+", workload.lower())))
+
+
+def mounts_for(daemon_set: JSON, driver: str) -> bool:
+    """Whether a DaemonSet seems to be what serves that CSI driver on each node, by its name and images."""
+    template = mapping(daemon_set, "spec", "template")
+    name = meta.name(daemon_set)
+    words = (name, *(text(c, "image").rpartition("/")[2] for c in objects(template, "spec", "containers")))
+    return Role.VOLUMES in roles(name, template) and any(serves_driver(word, driver) for word in words)
+
+
+def registers(daemon_set: JSON) -> bool:
+    """Whether it tells the kubelet of a driver itself; what a driver only asks for secrets does not."""
+    containers = objects(daemon_set, "spec", "template", "spec", "containers")
+    return any("registrar" in text(each, "image") for each in containers)
 
 
 _COMMON_PARTS = frozenset(

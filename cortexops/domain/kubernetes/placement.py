@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from cortexops.domain.kubernetes import meta
+from cortexops.domain.kubernetes.nodes import serves_driver
 from cortexops.domain.kubernetes.values import objects, text, texts
 from cortexops.domain.resource import JSON
 
+_NAMED = re.compile(r"untolerated taint \{([^:}]+):")
+_UNTIL_READY = re.compile(r"agent-not-ready$|/uninitialized$")
+_OF_THE_CLOUD = "node.cloudprovider.kubernetes.io/uninitialized"
+_CLOUD = re.compile(r"cloud-controller|cloud-manager|\bccm\b")
 _KEEPS_AWAY = ("NoSchedule", "NoExecute")
 
 
@@ -37,3 +44,16 @@ def unselected(node: JSON, pod_spec: JSON) -> str:
         if has.get(key) != value:
             return f"{key}={value}"
     return ""
+
+
+def taints_until_ready(message: str) -> list[str]:
+    """Keys of the taints in a scheduler's message that somebody takes from a node once they are ready there."""
+    return list(dict.fromkeys(key for key in _NAMED.findall(message) if _UNTIL_READY.search(key)))
+
+
+def takes_taint(workload: JSON, key: str) -> bool:
+    """Whether the workload seems to be the one that takes such a taint from nodes, by its name."""
+    name = meta.name(workload)
+    if key == _OF_THE_CLOUD:
+        return _CLOUD.search(name) is not None
+    return serves_driver(name, key.partition("/")[0].removeprefix("node."))

@@ -13,6 +13,10 @@ _ON = ("on", "true", "enabled", "yes", "treatment")
 _SAYS_SO = ("defaultVariant", "enabled", "on", "active", "value", "default", "state")
 """Fields of a flag's document that tell whether it is on, the most telling first: those of flagd, Unleash, Flipt
 and plain files."""
+SERVES = re.compile(
+    r"(?i)(flag|unleash|flipt|goff|launchdarkly|growthbook|split-?(?:io|evaluator)|configcat|toggle)"
+)
+"""Names of what serves switches: a caller that stumbles over one rarely says so."""
 _LINE = re.compile(
     r"(?im)^\s*[\"']?([A-Za-z][\w.-]{2,80})[\"']?\s*[:=]\s*[\"']?(?:on|true|enabled|yes)[\"']?\s*,?\s*$"
 )
