@@ -33,7 +33,6 @@ from ingest.instances import address_of, instead_of
 from ingest.source import (
     EARLIEST,
     LONGEST_LABEL,
-    LONGEST_LABEL_NAME,
     MOST_LABELS,
     SKEW,
     SKEW_LABEL,
@@ -77,31 +76,14 @@ _RANKED = {
     for place, (label, kind) in enumerate(_ORDER)
     for late, prefix in enumerate(("exported_", ""))
 }
+_KIND_LABELS = ("customresource_kind", "exported_kind", "resource_kind", "kind")
+"""With `name`: as Flux and kube-state-metrics tell of objects of any kind."""
+_ABOUT_APPLICATIONS = ("dest_namespace", "dest_server")  # with `name`: as Argo CD tells of its Applications
 _ABOUT_CERTIFICATES = ("certmanager", "cert-manager", "cert_manager")
 _WORKLOAD_TYPES = {
     kind.lower(): kind for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 }
 _ACCEPTED = "deployment, statefulset, daemonset, cronjob, job_name, pod, node, service"
-
-# What other tools call the labels above.
-_ALIASES = {
-    "kube_namespace": "namespace",
-    "k8s_namespace": "namespace",
-    "kube_deployment": "deployment",
-    "kube_stateful_set": "statefulset",
-    "kube_daemon_set": "daemonset",
-    "kube_replica_set": "replicaset",
-    "kube_cronjob": "cronjob",
-    "kube_job": "job_name",
-    "kube_node": "node",
-    "kube_service": "service",
-    "kube_container_name": "container",
-    "container_name": "container",
-    "kube_cluster_name": "cluster",
-    "cluster_name": "cluster",
-    "k8s_cluster": "cluster",
-    "persistent_volume_claim": "persistentvolumeclaim",
-}
 
 _SHORT_KINDS = {
     "po": "Pod",
@@ -127,7 +109,6 @@ _KIND_WORDS = {
 _LONGEST_FINGERPRINT = 64
 _series_key = re.compile(r"[A-Za-z0-9._/-]+")
 _RESOURCE_FORM = "must be kind/name or kind/namespace/name, for example deployment/shop/api"
-_ONE_TAG = re.compile(r"\s*([^:=\s][^:=]*)[:=](.*)", re.DOTALL)
 
 
 def _label(labels: Mapping[str, str], name: str) -> str:
@@ -146,6 +127,8 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
         workload = _WORKLOAD_TYPES.get(_label(labels, "workload_type").lower())
         if workload and (found := _label(labels, "workload")):
             return workload, found, "workload"
+    if (named := _label(labels, "name")) and (told := _told_kind(labels)):
+        return told, named, "name"
     known = [_RANKED[label] for label, text in labels.items() if label in _RANKED and text]
     if known:
         _, object_kind, label = min(known)
@@ -156,6 +139,13 @@ def _object(labels: Mapping[str, str], name: str, kind: SignalType) -> tuple[str
     if "Job" in name and (found := _label(labels, "job")):
         return "Job", found, "job"
     return None
+
+
+def _told_kind(labels: Mapping[str, str]) -> str:
+    """The kind of the object that the label `name` names, where other labels tell it; "" where none does."""
+    words = (labels[label].lower() for label in _KIND_LABELS if label in labels)
+    kind = next((_KIND_WORDS[word] for word in words if word in _KIND_WORDS), "")
+    return kind or ("Application" if any(label in labels for label in _ABOUT_APPLICATIONS) else "")
 
 
 def resource_of(
@@ -188,34 +178,7 @@ def named_by(labels: Mapping[str, str], name: str) -> str:
     return found[2] if found is not None else ""
 
 
-# -- details, tags, and objects in one word ------------------------------------------------------------
-
-
-def details_of(value: Any, field: str) -> dict[str, str]:
-    """The scalars of an object as labels, under the names that labels have; what is nested is left out.
-
-    Raises `InvalidInput` for what is no object.
-    """
-    found: dict[str, str] = {}
-    for key, one in table(value, field).items():
-        name, text = one_line(key, LONGEST_LABEL_NAME), one_line(one, LONGEST_LABEL)
-        if name and text:
-            found.setdefault(_ALIASES.get(name.lower(), name), text)
-    return found
-
-
-def tags_of(value: Any, field: str) -> dict[str, str]:
-    """Tags `key:value` as labels: a list of them, or one text with commas. Of two with one key the first
-    counts; tags without a value are left out. Raises `InvalidInput`."""
-    if value is None:
-        return {}
-    words = value.split(",") if isinstance(value, str) else value
-    if isinstance(words, dict):
-        return details_of(words, field)
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InvalidInput(field, "must be a list of texts, or one text with commas")
-    pairs = [match for word in words if (match := _ONE_TAG.fullmatch(word[: 2 * LONGEST_LABEL]))]
-    return details_of({match[1].strip(): match[2].strip() for match in reversed(pairs)}, field)
+# -- objects in one word ------------------------------------------------------------------------------
 
 
 def split_resource(text: str, field: str) -> tuple[str, str, str]:

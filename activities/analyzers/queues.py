@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import by_whom, cite_log, cite_write, support
+from cortexops.domain.citing import by_whom, cite_log, cite_release, cite_write, support
 from cortexops.domain.databases import configs_of
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, template_spec
 from cortexops.domain.kubernetes import commands, complaints, last_words, meta
 from cortexops.domain.kubernetes.references import config_uses
-from cortexops.domain.kubernetes.values import texts
+from cortexops.domain.kubernetes.values import mapping, texts
 from cortexops.domain.queues import Named, alerts_idle, alike, idle, queues_of, unroutable
+from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
 from cortexops.domain.troubles import subject_of
@@ -46,7 +47,7 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
             ):  # fmt: skip
                 hypothesis = _of(
                     scene, book, consumer, producer, changed, held - elsewhere, elsewhere, quiet or []
-                )
+                ) or _released(scene, book, consumer, changed, elsewhere, quiet or [])
                 if hypothesis is not None:
                     found.setdefault(hypothesis.resource, hypothesis)
     return list(found.values())
@@ -65,6 +66,36 @@ def _quiet(scene: Scene, consumer: Subject) -> list[tuple[ResourceRef, str, bool
 
 def _queues(scene: Scene, subject: Subject) -> list[Named]:
     return queues_of(template_spec(subject), configs_of(scene, subject))
+
+
+def _released(
+    scene: Scene, book: EvidenceBook, consumer: Subject, changed: Subject, elsewhere: set[str],
+    quiet: list[tuple[ResourceRef, str, bool, list[str]]],
+) -> Hypothesis | None:  # fmt: skip
+    """A release of `changed` that named another queue in place of one that the other still has."""
+    release = release_of(scene, changed)
+    if release is None or not release.precedes(scene.onset):
+        return None
+    configs = configs_of(scene, changed)
+    former = {each.queue for each in queues_of(mapping(release.before, "spec"), configs)}
+    present = {each.queue for each in queues_of(mapping(release.after, "spec"), configs)}
+    left, taken = sorted((former - present) & elsewhere), sorted(present - former - elsewhere)
+    if not left or not taken:
+        return None
+    does = "reads from" if changed.ref == consumer.ref else "sends to"
+    return Hypothesis(
+        resource=changed.ref,
+        category=Category.BAD_ROLLOUT,
+        summary=f"{changed.ref} {does} {taken[0]} instead of {left[0]} since revision {release.revision} was released;"
+        f" the other end still has {left[0]}",
+        support=support(consumer, _TOLD if quiet else _MISMATCH, precedes=True, steps=1),
+        evidence=(
+            cite_release(book, changed, release),
+            *(cite_log(book, *each, "tells that it has nothing to do") for each in quiet[:1]),
+        ),
+        explains=_EXPLAINS,
+        facts=release.facts(),
+    )
 
 
 def _of(

@@ -18,7 +18,8 @@ import msgspec
 
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import SCHEMA, Signal, severity_from_word
-from ingest.labels import details_of, first_text, make_signal, target_of
+from ingest.details import details_of
+from ingest.labels import first_text, make_signal, target_of
 from ingest.source import (
     LONGEST_LABEL,
     MOST_ITEMS,

@@ -10,7 +10,8 @@ from typing import Any
 
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import Severity, Signal, severity_from_word
-from ingest.labels import first_text, joined, make_signal, tags_of, target_of
+from ingest.details import tags_of
+from ingest.labels import first_text, joined, make_signal, target_of
 from ingest.source import (
     LONGEST_LABEL,
     IgnoreReason,

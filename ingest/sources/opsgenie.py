@@ -11,7 +11,8 @@ from typing import Any
 
 from cortexops.domain.errors import InvalidInput
 from cortexops.domain.signal import Signal, severity_from_word
-from ingest.labels import details_of, first_text, is_resource, make_signal, tags_of, target_of
+from ingest.details import details_of, tags_of
+from ingest.labels import first_text, is_resource, make_signal, target_of
 from ingest.source import (
     LONGEST_LABEL,
     IgnoreReason,

@@ -59,12 +59,48 @@ def test_an_alert_becomes_a_signal() -> None:
         ),
         ("A", {"namespace": "s", "workload": "api", "workload_type": "deployment"}, "Deployment s/api"),
         ("A", {"namespace": "s", "service": "checkout"}, "Service s/checkout"),
+        (
+            "ReconciliationFailure",  # Flux: the pod is that of its controller
+            {
+                "kind": "HelmRelease",
+                "name": "shop",
+                "namespace": "flux-system",
+                "exported_namespace": "web",
+                "pod": "helm-controller-7d-x",
+                "type": "Ready",
+            },
+            "HelmRelease web/shop",
+        ),
+        (
+            "ResourceNotReady",  # kube-state-metrics on custom resources
+            {
+                "customresource_kind": "Kustomization",
+                "name": "apps",
+                "exported_namespace": "web",
+                "pod": "ksm-0",
+            },
+            "Kustomization web/apps",
+        ),
+        (
+            "ArgoAppNotSynced",
+            {
+                "name": "shop",
+                "namespace": "argocd",
+                "dest_namespace": "web",
+                "sync_status": "OutOfSync",
+                "pod": "c-0",
+            },
+            "Application argocd/shop",
+        ),
+        ("A", {"namespace": "s", "kind": "latency", "name": "p99", "pod": "api-1"}, "Pod s/api-1"),
     ],
 )
 def test_labels_name_the_object_and_not_its_exporter(
     name: str, labels: dict[str, str], expected: str
 ) -> None:
-    (one,) = parse("alertmanager", webhook(alert(name, **labels))).signals
+    told = alert(name)
+    told["labels"] |= labels  # one of which may be called `name`
+    (one,) = parse("alertmanager", webhook(told)).signals
     assert str(one.resource) == expected
 
 
