@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from activities.gathering import Gathering
 from activities.workload_reading import seems_made_by, template_labels
-from cortexops.domain.kubernetes import gateways, hosts, meta, pods, references, selectors
+from cortexops.domain.kubernetes import delivery, gateways, hosts, meta, pods, references, selectors
 from cortexops.domain.kubernetes.values import mapping, objects, text, texts
 from cortexops.domain.resource import JSON, KINDS, ResourceRef
 from cortexops.domain.topology import Relation
@@ -52,6 +52,8 @@ async def resolve(gathering: Gathering) -> list[ResourceRef]:
         gathering.roots = await _attached(gathering, target, obj)
     elif target.kind in ("PersistentVolumeClaim", "PodDisruptionBudget", "ConfigMap", "Secret"):
         gathering.roots = await _users(gathering, target, obj)
+    elif target.kind in delivery.KINDS:
+        gathering.roots = await _delivered(gathering, target, obj) or [target]
     elif target.kind == "Namespace":
         gathering.roots = [target, *await _inside(gathering, target)]
     elif target.kind in _NO_WORKLOAD:
@@ -263,6 +265,25 @@ def _use(target: ResourceRef, obj: JSON, workload: JSON) -> Relation | None:
     if (target.kind, target.name) not in used:
         return None
     return Relation.USES_CONFIG if target.kind == "ConfigMap" else Relation.USES_SECRET
+
+
+async def _delivered(gathering: Gathering, target: ResourceRef, obj: JSON) -> list[ResourceRef]:
+    """The workloads that a HelmRelease, a Kustomization or an Application has delivered; those that are not well
+    first."""
+    listed = set(delivery.delivered(target.kind, obj))
+    mark = delivery.Deliverer(target.kind, target.namespace, target.name)
+    found: list[tuple[bool, ResourceRef]] = []
+    for space in delivery.places(target.kind, obj)[:_MOST_USERS]:
+        lists = await asyncio.gather(*(gathering.listing(kind, space) for kind in _PLACES))
+        for kind, items in zip(_PLACES, lists, strict=True):
+            for item in items:
+                ref = meta.ref_of(target.cluster, kind, item)
+                if (kind, space, ref.name) in listed or mark in delivery.deliverers(item):
+                    gathering.keep(kind, item)
+                    gathering.connect(target, Relation.ACTS_ON, ref)
+                    found.append((pods.ready_replicas(item) >= pods.wanted_replicas(item), ref))
+    found.sort(key=lambda each: each[0])
+    return [ref for _, ref in found[:_MOST_USERS]]
 
 
 async def _routed(gathering: Gathering, ingress: ResourceRef, obj: JSON) -> list[ResourceRef]:

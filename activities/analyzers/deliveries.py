@@ -28,7 +28,8 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     for subject in own_subjects(scene):
         if not asked and not is_troubled(scene, subject) and not serves_badly(scene):
             continue
-        for ref in scene.topology.into(subject.ref, Relation.ACTS_ON):
+        own = [subject.ref] if subject.ref.kind in delivery.KINDS else []
+        for ref in own or scene.topology.into(subject.ref, Relation.ACTS_ON):
             failed = delivery.failure(ref.kind, scene.get(ref) or {}) if ref.kind in delivery.KINDS else None
             if failed is None or failed.since is None:
                 continue
@@ -39,8 +40,11 @@ def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
                 Hypothesis(
                     resource=ref,
                     category=Category.DELIVERY_FAILED,
-                    summary=f"{ref}, which delivers {subject.ref}, failed before the trouble began ({reason})",
-                    support=support(subject, 0.9 if asked else 0.55, precedes=True, steps=1),
+                    summary=f"{ref}{'' if own else f', which delivers {subject.ref},'} failed before the trouble began"
+                    f" ({reason})",
+                    support=support(
+                        subject, 0.9 if asked or own else 0.55, precedes=True, steps=0 if own else 1
+                    ),
                     evidence=(cite_condition(book, ref, failed),),
                 )
             )

@@ -1,4 +1,4 @@
-"""Who brings a workload into the cluster, and whether that failed."""
+"""Who brings a workload into the cluster, what a deliverer brings, and whether that failed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cortexops.domain.kubernetes.values import mapping, moment, objects, text
 from cortexops.domain.resource import JSON
 
 KINDS = ("Application", "HelmRelease", "Kustomization")
+_PARTS = 4
 _TRACKING = "argocd.argoproj.io/tracking-id"
 _ARGO = "argocd"
 _WAITED = re.compile(
@@ -41,6 +42,26 @@ def deliverers(workload: JSON) -> list[Deliverer]:
         if name and space:
             found.append(Deliverer(kind, space, name))
     return found
+
+
+def delivered(kind: str, obj: JSON) -> list[tuple[str, str, str]]:
+    """(kind, namespace, name) of what it says that it has delivered; a HelmRelease does not say."""
+    if kind == "Application":
+        listed = objects(obj, "status", "resources")
+        return [(text(each, "kind"), text(each, "namespace"), text(each, "name")) for each in listed]
+    found = []
+    for entry in objects(obj, "status", "inventory", "entries"):
+        parts = text(entry, "id").split("_")  # namespace_name_group_kind; no part may hold the mark itself
+        if len(parts) == _PARTS:
+            found.append((parts[3], parts[0], parts[1]))
+    return found
+
+
+def places(kind: str, obj: JSON) -> list[str]:
+    """The namespaces that it delivers to, the likeliest first."""
+    told = (text(obj, "spec", "targetNamespace"), text(obj, "spec", "destination", "namespace"))
+    spaces = [*told, *(space for _, space, _ in delivered(kind, obj)), meta.namespace(obj)]
+    return [space for space in dict.fromkeys(spaces) if space]
 
 
 def failure(kind: str, obj: JSON) -> Condition | None:
