@@ -73,7 +73,8 @@ def escalation(diagnosis: Diagnosis, candidates: Sequence[Candidate]) -> tuple[b
     if diagnosis.verdict is Verdict.UNKNOWN:
         absent = [gap for gap in diagnosis.gaps if gap.reason is GapReason.NO_DATA]
         why = f": {absent[0].what}: {absent[0].detail}" if absent and not diagnosis.examined else ""
-        return True, f"the cause could not be determined{why}{unseen}"
+        known = f"; known: {'; '.join(diagnosis.known)}" if diagnosis.known else ""
+        return True, f"the cause could not be determined{why}{known}{unseen}"
     if diagnosis.verdict is Verdict.EXTERNAL:
         return True, f"the origin is outside the cluster{unseen}"
     if diagnosis.verdict is Verdict.HYPOTHESIS:
