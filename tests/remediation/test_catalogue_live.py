@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -522,11 +523,20 @@ async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: S
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended},
     }  # fmt: skip
 
-    async def crashed() -> bool:
+    async def crash() -> None:
         await stage.admin.patch(
             "Pod", stage.space, name, {"status": {"phase": "Running", "containerStatuses": [status]}},
             patch_type=PatchType.MERGE, subresource="status",
         )  # fmt: skip
+
+    async def keep_crashing() -> None:  # the simulation's kubelet calls it well again now and then
+        with suppress(NotFound):
+            while True:
+                await crash()
+                await asyncio.sleep(0.02)
+
+    async def crashed() -> bool:
+        await crash()
         found = await stage.dry_run(action)
         assert found.prepared is not None, found.detail
         return bool(found.prepared.change.pods)
@@ -534,9 +544,14 @@ async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: S
     target = stage.ref("ConfigMap", "settings")
     action = stage.action("patch_config", target, key="k", source="last_applied")
     await eventually(crashed)
-    order = await stage.order(action)
-    assert [p.uid for p in order.prepared.change.pods] == [pod["metadata"]["uid"]]
-    done = await stage.apply(order)
+    crashing = asyncio.create_task(keep_crashing())
+    try:
+        order = await stage.order(action)
+        assert [p.uid for p in order.prepared.change.pods] == [pod["metadata"]["uid"]]
+        done = await stage.apply(order)
+    finally:
+        crashing.cancel()
+        await asyncio.gather(crashing, return_exceptions=True)
     assert done.outcome is ApplyOutcome.APPLIED, done.detail
     assert "1 pod that crashed evicted" in done.detail
     assert (await stage.live(target))["data"]["k"] == "good"
