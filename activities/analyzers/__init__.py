@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from cortexops.domain.diagnosis import Hypothesis
 from cortexops.domain.evidence import EvidenceBook
+from cortexops.domain.findings import knowing_subjects
 from cortexops.domain.scene import Scene
 from cortexops.registry import Registry
 
@@ -30,4 +31,5 @@ def analyzer(kind: str) -> Callable[[Analyzer], Analyzer]:
 
 def analyze(scene: Scene, book: EvidenceBook) -> list[Hypothesis]:
     """What all analyzers say about the scene, unordered."""
-    return [hypothesis for _, each in ANALYZERS for hypothesis in each(scene, book)]
+    with knowing_subjects(scene):
+        return [hypothesis for _, each in ANALYZERS for hypothesis in each(scene, book)]

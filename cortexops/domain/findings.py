@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from cortexops.domain.brokers import failing_clients
 from cortexops.domain.calls import (
     DNS,
@@ -88,9 +92,28 @@ def roots(scene: Scene) -> list[ResourceRef]:
     return list(dict.fromkeys(found))
 
 
+_known: ContextVar[tuple[Scene, tuple[Subject, ...]] | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def knowing_subjects(scene: Scene) -> Iterator[None]:
+    """Within it the subjects of this very scene are worked out once: every analyzer asks for them, and following calls
+    is most of what an analysis costs."""
+    token = _known.set((scene, tuple(_subjects(scene))))
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def subjects(scene: Scene) -> list[Subject]:
     """The target's workloads, then those upstream that its trouble leads to, and the clients that do not run of a
     broker whose queues grow. Bystanders are not among them."""
+    known = _known.get()
+    return list(known[1]) if known is not None and known[0] is scene else _subjects(scene)
+
+
+def _subjects(scene: Scene) -> list[Subject]:
     found = {ref: subject_of(scene, ref) for ref in roots(scene)}
     frontier = list(found.values())
     for depth in range(1, _DEEPEST + 1):
