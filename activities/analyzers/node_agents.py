@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_event, cite_log, support
+from cortexops.domain.citing import cite_complaint, cite_event, cite_log, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, backing, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, hosts, last_words, meta, pods
+from cortexops.domain.kubernetes import commands, complaints, hosts, meta, pods
 from cortexops.domain.kubernetes.nodes import (
     SETUP_EVENTS,
     Role,
@@ -26,7 +26,6 @@ from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import EventFact, Scene
 from cortexops.domain.topology import Relation
-from cortexops.domain.troubles import subject_of
 from cortexops.domain.words import counted
 
 _EXPLAINS = (
@@ -100,19 +99,13 @@ def _unattached(
                 ),
                 cite_event(book, event),
             ]
-            said = ""
-            for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
-                wrong = complaints.complaining(lines)
-                if wrong:
-                    evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-                    said = f", saying “{last_words.telling(wrong)}”"
-                    break
+            cited, said = cite_complaint(book, scene, ref)
             return Hypothesis(
                 resource=ref,
                 category=Category.DEPENDENCY_DOWN,
                 summary=f"{ref}, which {does}, has no ready pods{said}: pods of {subject.ref} cannot be set up",
                 support=support(subject, 1.0, steps=2),
-                evidence=tuple(evidence),
+                evidence=(*evidence, *cited),
                 explains=_EXPLAINS,
                 facts={"driver": driver} if driver else {"server": host},
             )

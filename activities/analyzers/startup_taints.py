@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_log, support
+from cortexops.domain.citing import cite_complaint, cite_condition, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, log_lines, subjects
-from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.findings import Subject, subjects
+from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.placement import taints_until_ready, takes_taint
 from cortexops.domain.kubernetes.values import objects, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -80,20 +80,14 @@ def _of(
             command=commands.describe(agent),
         ),
     ]  # fmt: skip
-    said = ""
-    for pod, container, previous, lines in log_lines(scene, subject_of(scene, agent)):
-        wrong = complaints.complaining(lines)
-        if wrong:
-            evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-            said = f", saying “{last_words.telling(wrong)}”"
-            break
+    cited, said = cite_complaint(book, scene, agent)
     return Hypothesis(
         resource=agent,
         category=Category.DEPENDENCY_DOWN,
         summary=f"{agent} is not ready{where} ({state}){said}, so that {keeps} keeps the taint {key}:"
         f" pods of {subject.ref} find no place",
         support=support(subject, 1.0, steps=2),
-        evidence=tuple(evidence),
+        evidence=(*evidence, *cited),
         explains=_EXPLAINS,
         facts={"node": node.name, "taint": key},
     )

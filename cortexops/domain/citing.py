@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from cortexops.domain.diagnosis import Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, Trouble
-from cortexops.domain.kubernetes import commands
+from cortexops.domain.findings import Subject, Trouble, log_lines
+from cortexops.domain.kubernetes import commands, complaints, last_words
 from cortexops.domain.kubernetes.meta import Condition, Write
 from cortexops.domain.kubernetes.pods import Ended
 from cortexops.domain.releases import Release
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import EventFact, Scene
+from cortexops.domain.troubles import subject_of
 from cortexops.domain.words import counted
 
 _LINES = 8
@@ -181,3 +182,14 @@ def _is_child_name(rest: str) -> bool:
     """What controllers append to a workload's name: one or two short words, no further name."""
     parts = rest.split("-")
     return len(parts) <= 2 and all(part.isalnum() and len(part) <= 10 for part in parts)
+
+
+def cite_complaint(book: EvidenceBook, scene: Scene, ref: ResourceRef) -> tuple[list[str], str]:
+    """What the first of a workload's pods that complains says: the evidence, and words to go on with; nothing where
+    none does."""
+    for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
+        wrong = complaints.complaining(lines)
+        if wrong:
+            cited = cite_log(book, pod, container, previous, wrong, "complains")
+            return [cited], f", saying “{last_words.telling(wrong)}”"
+    return [], ""
