@@ -35,7 +35,7 @@ from ingest.starter import Starter
 from ingest.surroundings import SurroundingsReader
 from ingest.tasks import end, ended
 
-MOST_HELD = 14_000
+MOST_HELD = 9_000
 """Signals in memory at most; the rest waits in the stream."""
 _AUDIT_INTERVAL = 5.0  # seconds between looks at the backlog and the books
 _GOODBYE = 5.0  # seconds to settle what is held before a partition is given back

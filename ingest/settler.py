@@ -40,7 +40,7 @@ from ingest.starter import Starter
 
 _AT_ONCE = 32  # deliveries to Temporal
 _LONGEST_PAUSE = 10.0  # seconds between tries while an engine is away
-_REMEMBERED = 30_000  # ids of signals, and pairs of absorbed and absorbing incidents
+_REMEMBERED = 10_000  # ids of signals, and pairs of absorbed and absorbing incidents
 _LINKED: dict[LinkReason, Fate] = {
     reason: Fate(SignalFate.MERGED, FateReason(reason.value))
     for reason in LinkReason

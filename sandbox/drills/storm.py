@@ -29,7 +29,7 @@ from cortexops.domain.signal import SignalFate
 from cortexops.settings_ingest import NatsSettings
 from ingest.sighting import documents
 
-_PAGE = 2_000  # messages a fetch
+_PAGE = 200  # messages a fetch: a client drops what is more than 128 MiB unread
 _PATIENCE = 5.0  # seconds for one page
 INCIDENTS_ALONE = f"WorkflowType = '{INCIDENT_WORKFLOW}'"
 """Finds the workflows of incidents; Schedules have workflows of their own, one more at a full minute."""
