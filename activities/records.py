@@ -49,10 +49,12 @@ class RecordActivities(Records):
 
     @activity.defn
     async def record(self, order: RecordInput) -> None:
-        if order.settled is not None:
-            await self.settle_approval(order.settled)
         with for_temporal():
+            if order.settled is not None:
+                await self._settle(order.settled)
             await self._store.update_incident(order.incident, order.entries, order.messages)
+        if order.settled is not None:  # when all of it is stored: until then it is tried again
+            APPROVALS.labels(result=order.settled.state).inc()
 
     @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
@@ -86,8 +88,11 @@ class RecordActivities(Records):
     @activity.defn
     async def settle_approval(self, order: SettleInput) -> None:
         with for_temporal():
-            await self._store.settle_approval(order.approval_id, order.state, order.entry, order.message)
+            await self._settle(order)
         APPROVALS.labels(result=order.state).inc()
+
+    async def _settle(self, order: SettleInput) -> None:
+        await self._store.settle_approval(order.approval_id, order.state, order.entry, order.message)
 
     @activity.defn
     async def close_incident(self, order: CloseInput) -> None:

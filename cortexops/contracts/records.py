@@ -21,9 +21,7 @@ from cortexops.domain.signal import Signal
 class Patch(StrEnum):
     """Named changes of the story's behaviour that a run has from its beginning or never."""
 
-    CASE_WITH_THE_END = (
-        "case-with-the-end"  # memory's case is stored with the end, not carried by an activity
-    )
+    CASE_WITH_THE_END = "case-with-the-end"  # memory's case is stored with the end, not by an activity
     SETTLED_WITH_THE_STEP = "settled-with-the-step"  # how an approval ended, and what follows, are one record
     NO_STOP_AT_POLICY = "no-stop-at-policy"  # the policy check is published only when somebody waits in it
 
