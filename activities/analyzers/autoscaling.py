@@ -7,7 +7,15 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import by_whom, cite_condition, cite_event, cite_log, cite_write, support
+from cortexops.domain.citing import (
+    by_whom,
+    cite_complaint,
+    cite_condition,
+    cite_event,
+    cite_log,
+    cite_write,
+    support,
+)
 from cortexops.domain.complained_of import complained_of
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
@@ -21,7 +29,7 @@ from cortexops.domain.findings import (
     signal_types,
     subjects,
 )
-from cortexops.domain.kubernetes import commands, complaints, hpa, last_words, meta, pods
+from cortexops.domain.kubernetes import commands, hpa, meta, pods
 from cortexops.domain.kubernetes.hpa import condition
 from cortexops.domain.kubernetes.remembered import Remembered
 from cortexops.domain.kubernetes.values import moment, number, text
@@ -165,13 +173,9 @@ def _metrics_server(
                 EvidenceKind.STATUS, server, f"{server} has no ready pods", command=commands.describe(server)
             )
         )
-        told = f"{server}, which serves {group}, has no ready pods"
-        for pod, container, previous, lines in log_lines(scene, subject_of(scene, server)):
-            wrong = complaints.complaining(lines)
-            if wrong:
-                evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-                return server, f"{told}, saying “{last_words.telling(wrong)}”"
-        return server, told
+        cited, said = cite_complaint(book, scene, subject_of(scene, server))
+        evidence += cited
+        return server, f"{server}, which serves {group}, has no ready pods{said}"
     return None
 
 

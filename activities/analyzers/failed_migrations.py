@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_log, support
+from cortexops.domain.citing import cite_complaint, cite_condition, cite_log, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, alerted_at, is_troubled, log_lines, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods, schemas
+from cortexops.domain.kubernetes import commands, last_words, meta, pods, schemas
 from cortexops.domain.kubernetes.values import mapping, number
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.restarted import written_at
@@ -126,14 +126,9 @@ def _of(
 ) -> Hypothesis:  # fmt: skip
     condition = meta.condition(job, "Failed")
     evidence = [cited, cite_condition(book, ref, condition)]
-    said = ""
-    told: list[str] = []
-    for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
-        told += lines
-        wrong = complaints.complaining(lines)
-        if wrong and not said:
-            evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-            said = f", saying “{last_words.telling(wrong)}”"
+    complaint, said = cite_complaint(book, scene, subject_of(scene, ref))
+    evidence += complaint
+    told = [line for *_, lines in log_lines(scene, subject_of(scene, ref)) for line in lines]
     names = schemas.things(missed)
     sure = schemas.speaks_of([ref.name, *told], names)
     return Hypothesis(

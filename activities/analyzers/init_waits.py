@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_condition, cite_log, cite_release, support
+from cortexops.domain.citing import cite_complaint, cite_condition, cite_log, cite_release, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, blamed_links, log_lines, seen_until, subjects
@@ -80,14 +80,8 @@ def _of_job(
                 command=commands.describe(pod),
             )
         )  # fmt: skip
-    said = ""
-    own = Subject(ref, job, tuple(scene.pods_of(ref)))
-    for its_pod, container, previous, lines in log_lines(scene, own):
-        wrong = complaints.complaining(lines)
-        if wrong:
-            evidence.append(cite_log(book, its_pod, container, previous, wrong, "complains"))
-            said = f", saying “{last_words.telling(wrong)}”"
-            break
+    cited, said = cite_complaint(book, scene, Subject(ref, job, tuple(scene.pods_of(ref))))
+    evidence += cited
     release = release_of(scene, subject)
     if release is not None and release.precedes(scene.onset):
         evidence.append(cite_release(book, subject, release))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from activities.analyzers import analyzer
 from cortexops.domain.citing import (
     by_whom,
+    cite_complaint,
     cite_condition,
     cite_end,
     cite_event,
@@ -21,7 +22,7 @@ from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
 from cortexops.domain.findings import Subject, log_lines, own_subjects, seen_until, troubles
 from cortexops.domain.job_runs import DEADLINE, active_job, failed_job, failures, jobs_of
-from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.kubernetes import commands, last_words, meta, pods
 from cortexops.domain.kubernetes.schedules import longest_gap, overdue
 from cortexops.domain.kubernetes.values import dig, moment, number, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
@@ -102,7 +103,7 @@ def _failing(
     scene: Scene, book: EvidenceBook, subject: Subject, job: ResourceRef, evidence: list[str]
 ) -> tuple[str, str]:
     """How its containers end, and what they say of it: ` with exit code 1 (Error)` and `, saying “…”`."""
-    said, how = "", ""
+    how = ""
     own = {ref for ref, pod in subject.pods if subject.ref == job or meta.owner(pod) == ("Job", job.name)}
     for trouble in troubles(scene, subject):
         end = trouble.state.final
@@ -110,12 +111,8 @@ def _failing(
             evidence.append(cite_end(book, trouble, end))
             how = f" with {how_it_ended(end)}"
             break
-    for pod, container, previous, lines in log_lines(scene, subject):
-        wrong = complaints.complaining(lines)
-        if wrong and pod in own:
-            evidence.append(cite_log(book, pod, container, previous, wrong, "complains"))
-            said = f", saying “{last_words.telling(wrong)}”"
-            break
+    cited, said = cite_complaint(book, scene, subject, own)
+    evidence += cited
     return how, said
 
 

@@ -14,15 +14,15 @@ from cortexops.domain.findings import (
     alerted_at,
     backing,
     log_lines,
-    means_service,
     serves_badly,
     subjects,
     template_spec,
 )
-from cortexops.domain.kubernetes import complaints, hosts, meta, pods
+from cortexops.domain.kubernetes import complaints, meta, pods
 from cortexops.domain.kubernetes.values import text, texts
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.seen import line_names
 from cortexops.domain.topology import Relation
 from cortexops.domain.troubles import subject_of
 
@@ -104,10 +104,7 @@ def _complaint(
         said = [
             line
             for line in complaints.complaining(lines)
-            if any(
-                means_service(scene, host, service, caller.ref.namespace)
-                for host in hosts.hosts_in_line(line)
-            )
+            if line_names(scene, line, service, caller.ref.namespace)
         ]
         if said and not previous:
             return pod, container, previous, said

@@ -26,6 +26,7 @@ from cortexops.domain.kubernetes.values import mapping, objects, text
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import EventFact, Scene
 from cortexops.domain.topology import Relation
+from cortexops.domain.troubles import subject_of
 from cortexops.domain.words import counted
 
 _EXPLAINS = (
@@ -99,7 +100,7 @@ def _unattached(
                 ),
                 cite_event(book, event),
             ]
-            cited, said = cite_complaint(book, scene, ref)
+            cited, said = cite_complaint(book, scene, subject_of(scene, ref))
             return Hypothesis(
                 resource=ref,
                 category=Category.DEPENDENCY_DOWN,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from activities.analyzers import analyzer
-from cortexops.domain.citing import cite_log, cite_release, cite_replicas, cite_waiting, support
+from cortexops.domain.citing import (
+    cite_complaint,
+    cite_release,
+    cite_replicas,
+    cite_waiting,
+    support,
+)
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, log_lines, subjects, template_spec, troubles
-from cortexops.domain.kubernetes import commands, complaints, last_words, meta, pods
+from cortexops.domain.findings import Subject, subjects, template_spec, troubles
+from cortexops.domain.kubernetes import commands, meta, pods
 from cortexops.domain.kubernetes.values import number, text
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import JSON, ResourceRef
@@ -51,13 +57,8 @@ def _of(scene: Scene, book: EvidenceBook, subject: Subject) -> Hypothesis | None
         cite_replicas(book, subject, ready, wanted),
     ]  # fmt: skip
     evidence += [cite_waiting(book, t) for t in troubles(scene, subject) if t.pod == ref and t.state.waiting]
-    said = ""
-    for its, container, previous, lines in log_lines(scene, subject):
-        wrong = complaints.complaining(lines)
-        if its == ref and wrong:
-            evidence.append(cite_log(book, its, container, previous, wrong, "complains"))
-            said = f", saying “{last_words.telling(wrong)}”"
-            break
+    cited, said = cite_complaint(book, scene, subject, (ref,))
+    evidence += cited
     release = release_of(scene, subject)
     precedes, facts, when = None, {"pod": ref.name}, ""
     if release is not None and release.precedes(scene.onset):

@@ -12,14 +12,14 @@ from activities.analyzers import analyzer
 from cortexops.domain.citing import by_whom, cite_log, cite_write, support
 from cortexops.domain.diagnosis import Category, Hypothesis
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
-from cortexops.domain.findings import Subject, is_troubled, log_lines, means_service, serves_badly, subjects
-from cortexops.domain.kubernetes import commands, complaints, hosts, last_words
+from cortexops.domain.findings import Subject, is_troubled, log_lines, serves_badly, subjects
+from cortexops.domain.kubernetes import commands, complaints, last_words
 from cortexops.domain.kubernetes.values import texts
 from cortexops.domain.releases import release_of
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.restarted import Restart, reread_with, restarted_with, tells_of, written_at
 from cortexops.domain.scene import Scene
-from cortexops.domain.seen import backing
+from cortexops.domain.seen import backing, line_names
 from cortexops.domain.topology import Relation
 from cortexops.domain.troubles import subject_of
 
@@ -79,11 +79,7 @@ def _about(
         told = [
             line
             for line in complaints.complaining(lines)
-            if any(
-                means_service(scene, host, service, subject.ref.namespace)
-                for host in hosts.hosts_in_line(line)
-            )
-            or _speaks_of(line, service.name)
+            if line_names(scene, line, service, subject.ref.namespace) or _speaks_of(line, service.name)
         ]
         if told:
             return pod, container, previous, told

@@ -80,7 +80,7 @@ def _of(
             command=commands.describe(agent),
         ),
     ]  # fmt: skip
-    cited, said = cite_complaint(book, scene, agent)
+    cited, said = cite_complaint(book, scene, subject_of(scene, agent))
     return Hypothesis(
         resource=agent,
         category=Category.DEPENDENCY_DOWN,

@@ -14,7 +14,7 @@ from cortexops.domain.seen import (
     Subject,
     alerted_at,
     backing,
-    means_service,
+    line_names,
     service_ready,
     signal_types,
 )
@@ -209,9 +209,9 @@ def complaints_about(scene: Scene, subject: Subject, service: ResourceRef, lines
         *complaints.waiting_for(lines),
         *complaints.answered_badly(lines),
     ]:
-        named = hosts.hosts_in_line(whole.get(line, line))
-        if any(means_service(scene, host, service, subject.ref.namespace) for host in named) or (
-            complaints.names(line, service.name)
+        if (
+            line_names(scene, whole.get(line, line), service, subject.ref.namespace)
+            or complaints.names(line, service.name)
             or complaints.names(line, short_name(subject.ref.name, service.name))
         ):
             found.append(line)

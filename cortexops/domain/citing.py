@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cortexops.domain.diagnosis import Support
 from cortexops.domain.evidence import EvidenceBook, EvidenceKind
@@ -13,7 +13,6 @@ from cortexops.domain.kubernetes.pods import Ended
 from cortexops.domain.releases import Release
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import EventFact, Scene
-from cortexops.domain.troubles import subject_of
 from cortexops.domain.words import counted
 
 _LINES = 8
@@ -184,11 +183,13 @@ def _is_child_name(rest: str) -> bool:
     return len(parts) <= 2 and all(part.isalnum() and len(part) <= 10 for part in parts)
 
 
-def cite_complaint(book: EvidenceBook, scene: Scene, ref: ResourceRef) -> tuple[list[str], str]:
+def cite_complaint(
+    book: EvidenceBook, scene: Scene, subject: Subject, pods: Collection[ResourceRef] | None = None
+) -> tuple[list[str], str]:
     """What the first of a workload's pods that complains says: the evidence, and words to go on with; nothing where
-    none does."""
-    for pod, container, previous, lines in log_lines(scene, subject_of(scene, ref)):
-        wrong = complaints.complaining(lines)
+    none does. With `pods` only those are asked."""
+    for pod, container, previous, lines in log_lines(scene, subject):
+        wrong = complaints.complaining(lines) if pods is None or pod in pods else []
         if wrong:
             cited = cite_log(book, pod, container, previous, wrong, "complains")
             return [cited], f", saying “{last_words.telling(wrong)}”"

@@ -11,12 +11,12 @@ from cortexops.domain.findings import (
     backing,
     complaints_about,
     log_lines,
-    means_service,
     subjects,
 )
-from cortexops.domain.kubernetes import complaints, hosts
+from cortexops.domain.kubernetes import complaints
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.scene import Scene
+from cortexops.domain.seen import line_names
 from cortexops.domain.topology import Relation
 from cortexops.domain.troubles import subject_of
 
@@ -78,8 +78,5 @@ def _naming(scene: Scene, caller: Subject, service: ResourceRef, told: Sequence[
     return [
         line
         for line in complaints.complaining(told)
-        if line in about
-        or any(
-            means_service(scene, host, service, caller.ref.namespace) for host in hosts.hosts_in_line(line)
-        )
+        if line in about or line_names(scene, line, service, caller.ref.namespace)
     ]

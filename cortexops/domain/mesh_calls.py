@@ -20,13 +20,13 @@ from cortexops.domain.findings import (
     template_spec,
     unnamed_complaints,
 )
-from cortexops.domain.kubernetes import complaints, hosts, mesh, meta
+from cortexops.domain.kubernetes import complaints, mesh, meta
 from cortexops.domain.kubernetes.meta import Write
 from cortexops.domain.kubernetes.values import text
 from cortexops.domain.own_release import broke_itself
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.scene import Scene
-from cortexops.domain.seen import means_service
+from cortexops.domain.seen import line_names
 from cortexops.domain.topology import Relation
 
 EXPLAINS = (
@@ -101,10 +101,7 @@ def _heard(
             line
             for line in [*mesh.refused(lines), *mesh.without_upstream(lines), *mesh.overflown(lines)]
             if complaints.names(line, service.name)
-            or any(
-                means_service(scene, host, service, subject.ref.namespace)
-                for host in hosts.hosts_in_line(whole.get(line, line))
-            )
+            or line_names(scene, whole.get(line, line), service, subject.ref.namespace)
         ]
         said = [
             *complaints_about(scene, subject, service, lines),

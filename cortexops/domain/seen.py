@@ -210,3 +210,8 @@ def means_service(scene: Scene, host: str, service: ResourceRef, caller_namespac
         return True
     spec = mapping(scene.get(service) or {}, "spec")
     return host in (text(spec, "clusterIP"), text(spec, "externalName")) and host not in ("", "None")
+
+
+def line_names(scene: Scene, line: str, service: ResourceRef, caller_namespace: str) -> bool:
+    """Whether a host name or address in the line is that Service."""
+    return any(means_service(scene, host, service, caller_namespace) for host in hosts.hosts_in_line(line))
