@@ -24,8 +24,9 @@ from cortexops.domain.resource import JSON
 from sandbox.cluster.faults import Fault
 from tests.remediation.support import SECRET, Stage, eventually
 from tests.remediation.test_actions_live import its_pod, owner_of_pods, scale
-from tests.remediation.test_catalogue_live import config, the_job
+from tests.remediation.test_catalogue_live import the_job
 from tests.remediation.test_effects import NOT_DRY
+from tests.remediation.test_values_live import config
 from tests.support.engines import Database
 
 _OF_CONTROLLERS = "kubernetes.io/service-account-token"
