@@ -37,7 +37,7 @@ from ingest.correlator import Correlator
 from ingest.decode import parse_documents
 from ingest.owners import OwnerResolver
 from sandbox.engines.nats import NatsEngine
-from sandbox.engines.ports import free_port
+from sandbox.engines.ports import free_ports
 
 Packing = Literal["single", "batch"]
 _WINDOW = 0.2  # seconds
@@ -179,8 +179,8 @@ async def _once(signals: Sequence[Signal], packing: Packing, *, bare_first: bool
     """Signals a second, bare and correlated, on one server that nobody else uses."""
     count = len(signals)
     with tempfile.TemporaryDirectory(prefix="cortexops-bench-") as folder:
-        port = free_port()
-        server = NatsEngine(Path(folder), port=port, monitor_port=free_port(frozenset({port})))
+        port, monitor = free_ports(2)
+        server = NatsEngine(Path(folder), port=port, monitor_port=monitor)
         await server.start()
         try:
             url = server.endpoint.url

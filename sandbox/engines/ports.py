@@ -42,6 +42,14 @@ def free_port(avoid: frozenset[int] = frozenset()) -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports(count: int) -> tuple[int, ...]:
+    """As many different loopback ports that nobody listens on."""
+    ports: tuple[int, ...] = ()
+    while len(ports) < count:
+        ports = (*ports, free_port(frozenset(ports)))
+    return ports
+
+
 class PortBook:
     """The ports of one data folder: those asked for, else those of the last start, else free ones."""
 

@@ -27,7 +27,7 @@ from cortexops.adapters.postgres.migrate import upgrade
 from cortexops.adapters.temporal import SEARCH_ATTRIBUTES
 from cortexops.domain.policy import Effect
 from sandbox.engines.extra import postgres_programs, program
-from sandbox.engines.ports import free_port
+from sandbox.engines.ports import free_port, free_ports
 from sandbox.engines.postgres import PostgresEngine
 from sandbox.engines.temporal import TemporalEngine
 from tests.deploy.files import ROOT, SERVICES
@@ -40,7 +40,7 @@ from tests.support.engines import scratch_folder
 @contextmanager
 def nats_with_our_file(folder: Path, password: str) -> Iterator[str]:
     """A server on deploy/nats/nats.conf with other addresses; yields host:port."""
-    port, monitor = free_port(), free_port()
+    port, monitor = free_ports(2)
     text = (ROOT / "deploy/nats/nats.conf").read_text("utf-8")
     for there, here in (
         ("0.0.0.0:4222", f"127.0.0.1:{port}"),
@@ -160,13 +160,9 @@ async def test_the_workers_database_user_can_keep_the_books_but_not_change_the_a
 
 async def test_the_search_attributes_are_registered_once_and_again() -> None:
     with scratch_folder() as folder:
+        port, ui, http, metrics = free_ports(4)
         server = TemporalEngine(
-            folder / "data",
-            port=free_port(),
-            ui_port=free_port(),
-            http_port=free_port(),
-            metrics_port=free_port(),
-            persist=False,
+            folder / "data", port=port, ui_port=ui, http_port=http, metrics_port=metrics, persist=False
         )
         address = server.endpoint.address
 

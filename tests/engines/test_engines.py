@@ -19,7 +19,7 @@ from temporalio.client import Client
 
 from cortexops.domain.errors import Conflict, NotFound, PermanentError
 from sandbox.engines.engines import Engines
-from sandbox.engines.ports import free_port
+from sandbox.engines.ports import free_ports
 from tests.engines.support import alive, assert_trace_is_there, eventually, leave_a_trace
 from tests.support.engines import SEARCH_ATTRIBUTES, scratch_folder
 
@@ -86,7 +86,7 @@ async def test_without_supervision_a_killed_engine_stays_down_and_says_so(data_d
 
 
 async def test_given_ports_are_used_and_a_second_start_on_the_folder_names_the_holder(data_dir: Path) -> None:
-    ports = {"nats": free_port(), "postgres": free_port()}
+    ports = dict(zip(("nats", "postgres"), free_ports(2), strict=True))
     async with Engines(data_dir, ports=ports) as engines:
         assert engines.nats_url == f"nats://127.0.0.1:{ports['nats']}"
         assert engines.postgres.port == ports["postgres"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cortexops.domain.errors import Conflict, InvalidInput
 from sandbox.engines.lock import DataLock
-from sandbox.engines.ports import NAMES, PortBook, free_port, is_free
+from sandbox.engines.ports import NAMES, PortBook, free_port, free_ports, is_free
 
 
 def test_ports_are_distinct_and_the_same_at_the_next_start(tmp_path: Path) -> None:
@@ -24,13 +25,13 @@ def test_ports_are_distinct_and_the_same_at_the_next_start(tmp_path: Path) -> No
 
 
 def test_a_remembered_port_that_is_taken_since_is_replaced(tmp_path: Path) -> None:
-    book = PortBook(tmp_path / "ports.json")
-    book.settle()
-    before = book["nats"]
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", before))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        before = taken.getsockname()[1]
         assert not is_free(before)
+        (tmp_path / "ports.json").write_text(json.dumps({"nats": before}))
+        book = PortBook(tmp_path / "ports.json")
         assert book.settle() is True
     assert book["nats"] != before
 
@@ -54,6 +55,11 @@ def test_impossible_ports_are_refused(tmp_path: Path, ports: dict[str, int]) -> 
 def test_a_free_port_avoids_those_named() -> None:
     port = free_port()
     assert free_port(frozenset({port})) != port
+
+
+def test_several_free_ports_are_different_ones() -> None:
+    ports = free_ports(200)
+    assert len(set(ports)) == len(ports) == 200
 
 
 def test_a_folder_has_one_owner_until_it_is_given_free(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cortexops.domain.action import Action, BlastRadius, Risk
 from cortexops.domain.autonomy import Autonomy, Level
 from cortexops.domain.policy import PolicyInput
 from cortexops.domain.resource import ResourceRef
+from sandbox.engines.ports import free_port
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -57,12 +58,6 @@ def question(**changes: Any) -> PolicyInput:
         "autonomy": Autonomy(level=Level.AUTO),
     }
     return PolicyInput.model_validate({**fields, **changes})
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def opa_arguments(folder: Path) -> list[str]:

@@ -10,7 +10,8 @@ from cortexops.adapters.policy_explain import explain_on_opa, explain_on_regorus
 from cortexops.adapters.policy_sources import Sources
 from cortexops.domain.errors import TemporaryError
 from cortexops.domain.policy import Effect
-from tests.policies.support import POLICIES, free_port, opa_arguments, opa_binary, opa_server, question
+from sandbox.engines.ports import free_port
+from tests.policies.support import POLICIES, opa_arguments, opa_binary, opa_server, question
 
 
 def test_every_rule_that_fired_is_told_with_its_place_and_what_it_looked_at() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from cortexops.adapters.policy_opa import OpaPolicy
 from cortexops.domain.policy import Effect, PolicyDecision
-from tests.policies.support import POLICIES, free_port, opa_arguments, opa_binary, opa_server, question
+from sandbox.engines.ports import free_port
+from tests.policies.support import POLICIES, opa_arguments, opa_binary, opa_server, question
 
 
 @pytest.fixture(scope="module")

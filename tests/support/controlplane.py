@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from typing import IO, Self
 
 import pytest
 import yaml
+
+from sandbox.engines.ports import free_ports
 
 IDENTITIES = {
     "admin": ("system:masters",),
@@ -63,17 +64,6 @@ def _etcd() -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
-
-
 class ControlPlane:
     """etcd, API server, controller manager and scheduler as child processes; stopped by process id."""
 
@@ -105,7 +95,7 @@ class ControlPlane:
         if reason:
             raise RuntimeError(reason)
         assets = Path(os.environ["KUBEBUILDER_ASSETS"])
-        client, peer, secure, manager, scheduler = _free_ports(5)
+        client, peer, secure, manager, scheduler = free_ports(5)
         self.url = f"https://127.0.0.1:{secure}"
         self._write_files()
         etcd = f"http://127.0.0.1:{client}"

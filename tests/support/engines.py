@@ -27,7 +27,7 @@ from psycopg import sql
 from sandbox.engines.__main__ import READY
 from sandbox.engines.launch import launch_command
 from sandbox.engines.nats import NatsEngine
-from sandbox.engines.ports import free_port
+from sandbox.engines.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH_ATTRIBUTES = {
@@ -192,8 +192,8 @@ def fresh_database(engines: RunningEngines, *, template: str = "template1") -> I
 def own_nats(folder: Path) -> Iterator[NatsEngine]:
     """A NATS server for the caller alone, up in about 0.1 s, so that streams may have their real names."""
     loop = asyncio.new_event_loop()  # not the tests' own loop, and never set as the current one
-    port = free_port()
-    server = NatsEngine(folder, port=port, monitor_port=free_port(frozenset({port})))
+    port, monitor = free_ports(2)
+    server = NatsEngine(folder, port=port, monitor_port=monitor)
     try:
         loop.run_until_complete(server.start())
         yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -13,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+
+from sandbox.engines.ports import free_port
 
 BINARY = shutil.which("prometheus") or ""
 PROMTOOL = shutil.which("promtool") or ""
@@ -117,9 +118,7 @@ def prometheus(folder: Path) -> Iterator[Server]:
     """Scrapes five times a second. Raises `RuntimeError` when it does not start."""
     exporter = Exporter()
     with exporting(exporter) as exporter_port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         config = folder / "prometheus.yml"
         config.write_text(
             "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
