@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from cortexops.contracts.incident import IncidentInput
 from cortexops.contracts.records import (
@@ -68,6 +69,7 @@ class Chronicle:
         self._pending: list[AuditEntry] = []
         self._messages: list[Message] = []
         self._settled: SettleInput | None = None
+        self._before_it_ended: Incident | None = None  # the approval
         self._sequence = 0
         self._signals = SignalLog()
         self._linked: dict[str, ResourceRef] = {}
@@ -203,7 +205,7 @@ class Chronicle:
         self._step_to(state, reason, detail, type=type, attempt=attempt, candidate=candidate)
         if tell is not None:
             self._tell(*tell)
-        await workflow.execute_local_activity_method(Records.record, self._flush(), **options.BOOKKEEPING)
+        await self._store(Records.record, self._flush())
 
     async def decide(
         self, question: PolicyInput, reason: Reason, detail: str, *, candidate: Candidate
@@ -248,8 +250,7 @@ class Chronicle:
         if not untold:
             self._tell(MessageKind.ENDED, detail)
         case = self._case() if Patch.CASE_WITH_THE_END in self._patches else None
-        order = CloseInput(**dict(self._flush()), case=case)
-        await workflow.execute_local_activity_method(Records.close_incident, order, **options.BOOKKEEPING)
+        await self._store(Records.close_incident, CloseInput(**dict(self._flush()), case=case))
 
     async def ask(self, request: ApprovalRequest, candidate: Candidate) -> None:
         """Store the request for approval and send it out."""
@@ -287,6 +288,11 @@ class Chronicle:
             Records.record_vote, VoteInput(vote=vote, entry=entry), **options.BOOKKEEPING
         )
 
+    @property
+    def writes_votes_first(self) -> bool:
+        """Whether nothing may follow on a vote that is not in the books, as in all runs since the patch."""
+        return Patch.VOTES_BEFORE_THE_STEP in self._patches
+
     async def settle(self, request: ApprovalRequest, state: ApprovalState, votes: Sequence[Vote]) -> None:
         """How the approval ended is stored with the step that follows; the message that asked is edited."""
         text = narrative.votes_text(state, votes)
@@ -300,7 +306,7 @@ class Chronicle:
             ),
         )
         if Patch.SETTLED_WITH_THE_STEP in self._patches:
-            self._settled = order
+            self._settled, self._before_it_ended = order, self.incident
         else:
             await workflow.execute_local_activity_method(
                 Records.settle_approval, order, **options.BOOKKEEPING
@@ -428,6 +434,15 @@ class Chronicle:
         )
         self._pending, self._messages, self._settled = [], [], None
         return order
+
+    async def _store(self, activity: Any, order: RecordInput) -> None:
+        """Store a step. If how an approval ended is refused for good, the incident still waits for that end."""
+        try:
+            await workflow.execute_local_activity_method(activity, order, **options.BOOKKEEPING)
+        except (ActivityError, ApplicationError):
+            if order.settled is not None:
+                self._opened = self._before_it_ended
+            raise
 
     def _show(self, note: str) -> None:
         workflow.set_current_details(

@@ -255,21 +255,21 @@ class IncidentWorkflow:
             now=workflow.now(),
             expires_at=workflow.now() + timedelta(seconds=wait),
         )
-        self._desk.ask(request)
+        self._desk.ask(request, written_first=self._book.writes_votes_first)
         await self._book.ask(request, candidate)
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: (
-                    self._desk.state(workflow.now()) is not ApprovalState.PENDING
-                    or self._signals.all_resolved
-                    or self._interruption.absorbed
+                    not self._desk.writing
+                    and (self._desk.state(workflow.now()) is not ApprovalState.PENDING or self._needless)
                 ),
                 timeout=timedelta(seconds=wait),
             )
+        if self._desk.writing:  # a vote that came in time counts, however long the database is away
+            await workflow.wait_condition(lambda: not self._desk.writing)
         state = self._desk.state(workflow.now())
         if state is ApprovalState.PENDING:
-            void = self._signals.all_resolved or self._interruption.absorbed
-            state = ApprovalState.VOID if void else ApprovalState.EXPIRED
+            state = ApprovalState.VOID if self._needless else ApprovalState.EXPIRED
         self._desk.close()  # from here on nobody is told that a vote counted
         await self._book.settle(request, state, self._desk.votes)
         self._interruption.check()
@@ -280,6 +280,11 @@ class IncidentWorkflow:
         type = AuditType.ESCALATED if final is IncidentState.ESCALATED else AuditType.RESOLVED
         await self._book.end(final, reason, text, type=type)
         return False
+
+    @property
+    def _needless(self) -> bool:
+        """Whether there is nothing left to decide on here."""
+        return self._signals.all_resolved or self._interruption.absorbed
 
     async def _apply(
         self, candidate: Candidate, change: DryRunResult, decision: PolicyDecision, attempt: int
@@ -415,12 +420,10 @@ class IncidentWorkflow:
     async def vote(self, vote: Vote) -> VoteResult:
         """Count a verified person's vote and write it down before the answer is given."""
         counted = vote.model_copy(update={"at": workflow.now()})
-        self._desk.count(counted)
-        request = self._desk.request
-        assert request is not None
-        state = self._desk.state(workflow.now())
-        approvals = self._desk.approvals
-        await self._book.voted(counted)
+        with self._desk.counting(counted) as request:
+            state = self._desk.state(workflow.now())
+            approvals = self._desk.approvals
+            await self._book.voted(counted)
         return VoteResult(approval_id=request.id, state=state, approvals=approvals, quorum=request.quorum)
 
     @vote.validator

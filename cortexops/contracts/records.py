@@ -23,6 +23,7 @@ class Patch(StrEnum):
 
     CASE_WITH_THE_END = "case-with-the-end"  # memory's case is stored with the end, not by an activity
     SETTLED_WITH_THE_STEP = "settled-with-the-step"  # how an approval ended, and what follows, are one record
+    VOTES_BEFORE_THE_STEP = "votes-before-the-step"  # nothing follows on a vote that is not written down
     NO_STOP_AT_POLICY = "no-stop-at-policy"  # the policy check is published only when somebody waits in it
 
 

@@ -62,6 +62,20 @@ async def over_before_apply(stage: Stage) -> Handle:
     return handle
 
 
+async def vote_written_first(stage: Stage) -> Handle:
+    """The only approval needed is slow to be written down; the change is made after that."""
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    stage.world.gates["record_vote"] = asyncio.Event()
+    handle = await stage.begin()
+    vote = asyncio.create_task(cast(handle, await stage.asked(handle), "ana"))
+    while not stage.world.voted:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    stage.world.gates["record_vote"].set()
+    await vote
+    return handle
+
+
 async def denied_by_people(stage: Stage) -> Handle:
     stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
     handle = await stage.begin()
@@ -166,6 +180,7 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
     for story in (
         resolved_after_approval,
         over_before_apply,
+        vote_written_first,
         denied_by_people,
         expired,
         denied_by_policy,

@@ -14,13 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from temporalio import activity
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from activities.health import watch_health
 from cortexops.adapters.policy import shipped_bundle
 from cortexops.adapters.policy_regorus import RegorusPolicy
 from cortexops.adapters.postgres import PostgresStore
-from cortexops.contracts.records import AskInput, DecideInput
+from cortexops.contracts.incident import IncidentLimits
+from cortexops.contracts.records import AskInput, DecideInput, SettleInput, VoteInput
 from cortexops.contracts.remediation import DryRunResult
 from cortexops.domain.approval import (
     ApprovalRequest,
@@ -74,6 +76,16 @@ class Broken(World):
         self.asked.append(order)
 
     @activity.defn
+    async def record_vote(self, order: VoteInput) -> None:
+        self._fail("vote")
+        await super().record_vote(order)
+
+    @activity.defn
+    async def settle_approval(self, order: SettleInput) -> None:
+        self._fail("settle")
+        await super().settle_approval(order)
+
+    @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
         self._fail("decide")
         decision: PolicyDecision = await super().decide(order)
@@ -99,6 +111,34 @@ async def test_a_request_that_cannot_be_kept_is_no_approval(broken: tuple[Stage,
     ended = await (await stage.begin()).result()
     assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.APPROVAL_UNAVAILABLE)
     assert world.applied == []
+    assert "the store refuses it" in world.entries[-1].detail
+
+
+async def test_a_vote_that_cannot_be_kept_does_not_count(broken: tuple[Stage, Broken]) -> None:
+    stage, world = broken
+    world.broken, world.failures = "vote", [ApplicationError("the store refuses it", non_retryable=True)]
+    handle = await stage.begin(limits=IncidentLimits(approval_seconds=2))
+    request = await stage.asked(handle)
+    with pytest.raises(WorkflowUpdateFailedError) as told:
+        await cast(handle, request, "ana")
+    assert "the store refuses it" in str(told.value.__cause__)
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.EXPIRED, Reason.APPROVAL_EXPIRED)
+    assert world.applied == []
+
+
+@pytest.mark.parametrize("decision", [Decision.APPROVE, Decision.DENY])
+async def test_an_approval_whose_end_cannot_be_kept_changes_nothing_and_says_so(
+    broken: tuple[Stage, Broken], decision: Decision
+) -> None:
+    stage, world = broken
+    world.broken, world.failures = "settle", [ApplicationError("the store refuses it", non_retryable=True)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana", decision)
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.ESCALATED, Reason.APPROVAL_UNAVAILABLE)
+    assert world.applied == []
+    assert _S.REMEDIATING not in world.states
     assert "the store refuses it" in world.entries[-1].detail
 
 

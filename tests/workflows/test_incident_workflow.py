@@ -124,6 +124,38 @@ async def test_quorum_counts_distinct_people(stage: Stage) -> None:
     assert [vote.vote.person.id for vote in stage.world.voted] == ["ana", "bob"]
 
 
+@pytest.mark.parametrize("decision", [Decision.APPROVE, Decision.DENY])
+async def test_nothing_follows_on_a_vote_that_is_not_written_down_yet(
+    stage: Stage, decision: Decision
+) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    stage.world.gates["record_vote"] = asyncio.Event()
+    handle = await stage.begin()
+    vote = asyncio.create_task(cast(handle, await stage.asked(handle), "ana", decision))
+    async with asyncio.timeout(10):
+        while not stage.world.voted:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.3)
+    assert not vote.done()
+    assert (stage.world.settled, stage.world.states[-1]) == ([], _S.APPROVAL_PENDING)
+    stage.world.gates["record_vote"].set()
+    ended = await handle.result()
+    assert ended.state is (_S.RESOLVED if decision is Decision.APPROVE else _S.DENIED)
+    assert (await vote).state is stage.world.settled[0].state
+
+
+async def test_a_vote_in_time_counts_though_it_is_written_down_after_it(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
+    stage.world.gates["record_vote"] = asyncio.Event()
+    handle = await stage.begin(limits=IncidentLimits(approval_seconds=1.5))
+    vote = asyncio.create_task(cast(handle, await stage.asked(handle), "ana"))
+    await asyncio.sleep(2)
+    assert stage.world.settled == []
+    stage.world.gates["record_vote"].set()
+    assert (await handle.result()).state is _S.RESOLVED
+    await vote
+
+
 async def test_votes_for_another_diff_or_without_identity_do_not_count(stage: Stage) -> None:
     stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
     handle = await stage.begin()
