@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.support.controlplane import control_plane
 from tests.support.engines import (
@@ -17,6 +19,7 @@ from tests.support.engines import (
     postgres_database,
     task_queue_prefix,
 )
+from tests.support.postgres import migrated_database, migrated_template, store
 
 # The same examples on every run, so that a red run means that the change broke something. To look for new
 # counter-examples: HYPOTHESIS_PROFILE=explore make test
@@ -33,17 +36,48 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+# A control plane costs as much as a worker: these files share one, and with it a worker.
+_ON_A_CONTROL_PLANE = (
+    "tests/conformance/kubernetes_api/",
+    "tests/remediation/",
+    "tests/cli/test_cli.py",
+    "tests/deploy/test_helm.py",
+    "tests/investigation/test_real_control_plane.py",
+    "tests/sandbox/test_real_control_plane.py",
+)
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the package has no types
+    """A file is for one worker, and all files that need the real control plane are for the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_ON_A_CONTROL_PLANE):
+            return "on a control plane"
+        file: str = super()._split_scope(nodeid)
+        return file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first (needs --no-loadscope-reorder): else a worker ends with them, alone."""
+    """What is long first (needs --no-loadscope-reorder): else a worker ends with it, alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (not item.nodeid.startswith(_ON_A_CONTROL_PLANE), item.path not in slow))
 
 
+# Fixtures of the session are imported here alone: each further import would be another fixture, and with it another
+# control plane or another template, up until the end.
 __all__ = [
     "control_plane",
     "engines",
+    "migrated_database",
+    "migrated_template",
     "module_nats_server",
     "nats_server",
     "postgres_database",
+    "store",
     "task_queue_prefix",
 ]

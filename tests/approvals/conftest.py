@@ -1,4 +1,4 @@
-"""A migrated database, a fake Slack, and the console behind both."""
+"""A fake Slack, and the console behind both."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from tests.console.conftest import database, migrated, store
+from tests.console.conftest import store
 from tests.console.real_workflow import connected
 from tests.support.engines import RunningEngines
 from tests.support.slack import FakeSlack, fake_slack
 
-__all__ = ["database", "migrated", "store"]
+__all__ = ["store"]
 
 
 @pytest.fixture

@@ -23,9 +23,11 @@ URL = "/slack/interactions"
 
 
 @pytest.fixture
-async def consoles(database: Database, slack: FakeSlack) -> AsyncIterator[list[World]]:
+async def consoles(migrated_database: Database, slack: FakeSlack) -> AsyncIterator[list[World]]:
     """Two processes of the console over one database: nothing but the database is shared."""
-    stores = [await PostgresStore.connect(database.dsn, notifiers=["slack"], pool_size=3) for _ in "ab"]
+    stores = [
+        await PostgresStore.connect(migrated_database.dsn, notifiers=["slack"], pool_size=3) for _ in "ab"
+    ]
     yield [World(store, slack=slack_settings(slack)) for store in stores]
     for store in stores:
         await store.close()
@@ -84,14 +86,14 @@ async def test_an_envelope_that_another_console_handled_is_not_handled_again(
 
 
 async def test_without_the_database_nothing_is_taken_and_afterwards_it_is(
-    consoles: list[World], slack: FakeSlack, database: Database
+    consoles: list[World], slack: FakeSlack, migrated_database: Database
 ) -> None:
     office = consoles[0]
     body, headers = await submission(office, slack)
     socket = SlackSocket(office.app.state.buttons, office.settings.slack, ping_seconds=0.2, patience=2)
     await socket.start()
     await slack.connected()
-    await away(database, True)
+    await away(migrated_database, True)
     try:
         status, answer = await post(office, body, headers)
         assert (status, "Nothing was done" in answer["hint"]) == (503, True)
@@ -101,7 +103,7 @@ async def test_without_the_database_nothing_is_taken_and_afterwards_it_is(
         assert len(slack.of("views.open")) == shown
         assert office.votes.counted == []
     finally:
-        await away(database, False)
+        await away(migrated_database, False)
         await socket.stop()
     async with asyncio.timeout(20):
         while (await post(office, body, headers))[0] == 503:
@@ -121,7 +123,9 @@ async def away(database: Database, gone: bool) -> None:
             )
 
 
-async def test_marks_can_only_be_added_and_run_out(consoles: list[World], database: Database) -> None:
+async def test_marks_can_only_be_added_and_run_out(
+    consoles: list[World], migrated_database: Database
+) -> None:
     store = consoles[0].store
     assert await store.first_time("one", keep_seconds=600)
     assert not await store.first_time("one", keep_seconds=600)
@@ -130,14 +134,14 @@ async def test_marks_can_only_be_added_and_run_out(consoles: list[World], databa
         "UPDATE seen_requests SET until = now() - interval '1 hour'", "UPDATE seen_requests SET mark = 'x'",
     ):  # fmt: skip
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await as_owner(database, statement)
-    kept = await as_owner(database, "SELECT mark FROM seen_requests")
+            await as_owner(migrated_database, statement)
+    kept = await as_owner(migrated_database, "SELECT mark FROM seen_requests")
     assert len(kept) == 1
     assert "one" not in kept[0]
 
 
 async def test_what_ran_out_is_forgotten_and_what_could_be_replayed_is_not(
-    consoles: list[World], database: Database
+    consoles: list[World], migrated_database: Database
 ) -> None:
     store = consoles[0].store
     for number in range(250):
@@ -145,6 +149,6 @@ async def test_what_ran_out_is_forgotten_and_what_could_be_replayed_is_not(
     assert await store.first_time("live", keep_seconds=600)
     for number in range(4):
         await store.first_time(f"new-{number}", keep_seconds=600)
-    ((rows,),) = await as_owner(database, "SELECT count(*) FROM seen_requests")
+    ((rows,),) = await as_owner(migrated_database, "SELECT count(*) FROM seen_requests")
     assert rows == 5
     assert not await store.first_time("live", keep_seconds=600)

@@ -1,4 +1,4 @@
-"""A migrated database for commands that read and write one, and logs apart from what commands print."""
+"""Logs apart from what commands print."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-
-from tests.support.postgres import migrated_database, migrated_template
-
-__all__ = ["migrated_database", "migrated_template"]
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from cortexops.settings import (
     TemporalSettings,
 )
 from tests.console.support import World
-from tests.support.engines import Database, RunningEngines, fresh_database
+from tests.support.engines import Database, RunningEngines
 from tests.support.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, fake_slack
 from workers.app import WorkerApp
 
@@ -42,37 +42,36 @@ async def health(url: str) -> tuple[int, dict[str, Any]]:
 
 
 async def test_the_process_of_the_console_names_its_watch_its_socket_and_its_delivery(
-    engines: RunningEngines, migrated: Database, slack: FakeSlack
+    engines: RunningEngines, migrated_database: Database, slack: FakeSlack
 ) -> None:
-    with fresh_database(engines, template=migrated.name) as database:
-        settings = Settings(
-            console=ConsoleSettings(port=0),
-            postgres=PostgresSettings(dsn=SecretStr(database.dsn)),
-            temporal=TemporalSettings(address=engines.temporal_address),
-            slack=SlackSettings(
-                bot_token=SecretStr(BOT_TOKEN), app_token=SecretStr(APP_TOKEN), api_url=slack.url
-            ),
-            approvals=ApprovalSettings(watch_seconds=0.2),
-        )
-        process = WorkerApp(settings, ["console"])
-        await process.start()
-        try:
-            await slack.connected()
-            status, body = await health(process.urls["console"])
-            assert (status, body["status"]) == (200, "ok")
-            assert set(body["components"]) >= PARTS | {"postgres", "temporal"}
-            watch = next(part for part in process._watched if part.component == "approval_watch")
-            assert isinstance(watch, ApprovalWatch)
-            assert watch._running is not None
-            watch._running.cancel()
-            await asyncio.wait([watch._running])
-            status, body = await health(process.urls["console"])
-            assert (status, body["status"]) == (200, "degraded")
-            assert body["components"]["approval_watch"] == {
-                "healthy": False, "detail": "nobody watches the approvals",
-            }  # fmt: skip
-        finally:
-            await process.stop()
+    settings = Settings(
+        console=ConsoleSettings(port=0),
+        postgres=PostgresSettings(dsn=SecretStr(migrated_database.dsn)),
+        temporal=TemporalSettings(address=engines.temporal_address),
+        slack=SlackSettings(
+            bot_token=SecretStr(BOT_TOKEN), app_token=SecretStr(APP_TOKEN), api_url=slack.url
+        ),
+        approvals=ApprovalSettings(watch_seconds=0.2),
+    )
+    process = WorkerApp(settings, ["console"])
+    await process.start()
+    try:
+        await slack.connected()
+        status, body = await health(process.urls["console"])
+        assert (status, body["status"]) == (200, "ok")
+        assert set(body["components"]) >= PARTS | {"postgres", "temporal"}
+        watch = next(part for part in process._watched if part.component == "approval_watch")
+        assert isinstance(watch, ApprovalWatch)
+        assert watch._running is not None
+        watch._running.cancel()
+        await asyncio.wait([watch._running])
+        status, body = await health(process.urls["console"])
+        assert (status, body["status"]) == (200, "degraded")
+        assert body["components"]["approval_watch"] == {
+            "healthy": False, "detail": "nobody watches the approvals",
+        }  # fmt: skip
+    finally:
+        await process.stop()
 
 
 @pytest.mark.parametrize("part", sorted(PARTS))

@@ -176,13 +176,13 @@ async def test_votes_verification_and_the_chain_are_on_the_page_of_an_ended_inci
     assert f"Audit chain whole: {len(events)} entries checked." in page
 
 
-async def test_a_broken_chain_is_said_on_the_page(world: World, database: Database) -> None:
+async def test_a_broken_chain_is_said_on_the_page(world: World, migrated_database: Database) -> None:
     incident = await open_case(world.store)
     for statement in (
         "ALTER TABLE audit_events DISABLE TRIGGER USER",
         f"UPDATE audit_events SET at = at + interval '1 hour' WHERE chain = '{incident.id}' AND number = 3",
     ):
-        await as_owner(database, statement)
+        await as_owner(migrated_database, statement)
     page = await page_of(world, incident.id)
     assert "The audit chain is broken:" in page
     assert "#3" in page

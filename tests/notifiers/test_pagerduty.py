@@ -26,13 +26,11 @@ from cortexops.domain.message import Delivery, Message, MessageKind
 from cortexops.domain.paging import HALF_DONE, UNATTENDED, Call, call
 from cortexops.settings import Settings
 from cortexops.settings_pagerduty import PagerDutySettings
-from tests.console.conftest import migrated
 from tests.console.support import Clock
 from tests.support.case import DIGEST, START, a_request, an_incident, entry, open_case, tell
-from tests.support.engines import Database, RunningEngines, fresh_database
+from tests.support.engines import Database
 from tests.support.pagerduty import ROUTING_KEY, FakePagerDuty, fake_pagerduty
 
-__all__ = ["migrated"]
 _K, _S = MessageKind, IncidentState
 ID = "INC-20260314-001"
 ALERT = f"cortexops/{ID}"
@@ -242,25 +240,24 @@ def test_only_silence_failed_undos_and_ended_automation_page_and_only_open_pages
 
 
 async def test_silence_reaches_pagerduty_through_the_books_and_once_with_two_consoles(
-    engines: RunningEngines, migrated: Database, notifier: PagerDutyNotifier, pagerduty: FakePagerDuty
+    migrated_database: Database, notifier: PagerDutyNotifier, pagerduty: FakePagerDuty
 ) -> None:
-    with fresh_database(engines, template=migrated.name) as database:
-        store = await PostgresStore.connect(database.dsn, notifiers=["pagerduty"], pool_size=3)
-        incident = await open_case(store)
-        clock = Clock(START + timedelta(seconds=19 + 620))
-        watches = [ApprovalWatch(store, every_seconds=5, shares=(1 / 3, 2 / 3), clock=clock) for _ in "ab"]
-        outbox = Outbox(store, {"pagerduty": notifier}, idle_seconds=0.02)
-        for _ in range(2):
-            for watch in watches:
-                await watch.look()
-        await _empty(outbox, store)
-        assert pagerduty.actions == ["trigger"]
-        clock.advance(seconds=300)
-        await _expire(store, incident)
+    store = await PostgresStore.connect(migrated_database.dsn, notifiers=["pagerduty"], pool_size=3)
+    incident = await open_case(store)
+    clock = Clock(START + timedelta(seconds=19 + 620))
+    watches = [ApprovalWatch(store, every_seconds=5, shares=(1 / 3, 2 / 3), clock=clock) for _ in "ab"]
+    outbox = Outbox(store, {"pagerduty": notifier}, idle_seconds=0.02)
+    for _ in range(2):
         for watch in watches:
             await watch.look()
-        await _empty(outbox, store)
-        await store.close()
+    await _empty(outbox, store)
+    assert pagerduty.actions == ["trigger"]
+    clock.advance(seconds=300)
+    await _expire(store, incident)
+    for watch in watches:
+        await watch.look()
+    await _empty(outbox, store)
+    await store.close()
     assert pagerduty.actions == ["trigger", "trigger"]
     assert {event["dedup_key"] for event in pagerduty.events} == {f"cortexops/{incident.id}"}
 

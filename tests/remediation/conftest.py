@@ -15,10 +15,8 @@ from cortexops.adapters.postgres import PostgresStore
 from sandbox.cluster.authz import Identity
 from sandbox.cluster.simulation import SimulatedCluster
 from tests.remediation.support import Stage, eventually, grant
-from tests.support.controlplane import ControlPlane, control_plane, missing_parts
-from tests.support.postgres import migrated_database, migrated_template, opened, store
-
-__all__ = ["control_plane", "migrated_database", "migrated_template", "store"]
+from tests.support.controlplane import ControlPlane, missing_parts
+from tests.support.postgres import opened
 
 _REAL_MISSING = missing_parts()
 _NEVER = 1e6  # seconds; a busy machine must not make a kubelet late and its pods go

@@ -48,11 +48,9 @@ from cortexops.settings import load_settings
 from tests.autonomy.support import ask
 from tests.support import stage as staging
 from tests.support.engines import RunningEngines
-from tests.support.postgres import migrated_database, migrated_template, opened, store
+from tests.support.postgres import opened
 from tests.support.stage import Stage, cast, staged
 from tests.support.story import World, a_decision, a_signal
-
-__all__ = ["migrated_database", "migrated_template", "store"]
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _S = IncidentState

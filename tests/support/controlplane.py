@@ -151,15 +151,11 @@ class ControlPlane:
         )
 
     def stop(self) -> None:
-        """Stop what was started, newest first."""
+        """Stop what was started, newest first. Nothing of it is kept, so nothing waits for an orderly end."""
         for process in reversed(self._processes):
-            process.terminate()
-        for process in reversed(self._processes):
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+        for process in self._processes:
+            process.wait()
         self._processes.clear()
         for log in self._logs:
             log.close()

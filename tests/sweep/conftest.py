@@ -13,10 +13,8 @@ from sandbox.cluster.authz import Identity
 from sandbox.cluster.simulation import SimulatedCluster
 from tests.remediation.support import Stage, grant
 from tests.support.engines import RunningEngines
-from tests.support.postgres import migrated_database, migrated_template, opened, store
+from tests.support.postgres import opened
 from tests.sweep.play import Play, playing
-
-__all__ = ["migrated_database", "migrated_template", "store"]
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.remediation.conftest import migrated_database, migrated_template, simulated, store
+from tests.remediation.conftest import simulated
 from tests.verification.prometheus import Server, prometheus
 
-__all__ = ["migrated_database", "migrated_template", "simulated", "store"]
+__all__ = ["simulated"]
 
 
 @pytest.fixture(scope="session")  # it takes five seconds to begin; tests have namespaces of their own
