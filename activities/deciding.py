@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -73,7 +74,7 @@ class Decider:
             _log.error("policy was not asked: the context cannot be read", error=str(error))
             answer = decision = denied(UNKNOWN)
         hold = Hold()
-        if decision.effect is not Effect.DENY:
+        if decision.effect is not Effect.DENY and not order.confirming:
             hold = await self.silenced(order.record.incident, order.alerts)
             if hold.until is None:
                 decision = await self._admitted(question, decision)
@@ -156,7 +157,8 @@ class Decider:
             chain=question.incident_id,
             type=AuditType.POLICY_VIOLATION if refused else AuditType.POLICY_DECIDED,
             reason=decision.rule or decision.effect,
-            detail=f"{decision.effect}: {question.action}: {', '.join(decision.reasons)}",
+            detail=f"{decision.effect}: {question.action}: {', '.join(decision.reasons)}"
+            + (" (asked again, since people had agreed)" if order.confirming else ""),
             at=question.now,
             data={
                 "effect": decision.effect,
@@ -168,7 +170,7 @@ class Decider:
                 "answer": _said(answer),
                 "input": asked,
             },
-            idempotency_key=order.idempotency_key,
+            idempotency_key=f"{order.idempotency_key}:{_mark(decision)}",
         )
         with for_temporal():
             await self._store.append([resting(entry, asked, answer.engine, answer.revision)])
@@ -179,6 +181,12 @@ class Decider:
                     revision_entry(answer.engine, answer.revision, self._clock()),
                 )
         POLICY_DECISIONS.labels(effect=decision.effect).inc()
+
+
+def _mark(decision: PolicyDecision) -> str:
+    """The same for the same answer: a second try that is answered otherwise is in the books as well, and last."""
+    said = decision.model_dump_json(include={"effect", "reasons", "rule", "quorum", "roles", "revision"})
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def _said(answer: PolicyDecision) -> dict[str, Any]:

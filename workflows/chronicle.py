@@ -26,9 +26,9 @@ from cortexops.contracts.records import (
 )
 from cortexops.domain import narrative
 from cortexops.domain.action import Candidate
-from cortexops.domain.approval import ApprovalRequest, ApprovalState, Decision, Vote
+from cortexops.domain.approval import ApprovalRequest, ApprovalState, Vote
 from cortexops.domain.audit import PLATFORM, AuditEntry, AuditType
-from cortexops.domain.case import Case, case_text, teaches
+from cortexops.domain.case import Case, case_of, teaches
 from cortexops.domain.correlation import key_of, risk_score, severity_of, title_of
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.incident import MOST_LINKED, Incident, IncidentState, Reason, check_transition
@@ -37,22 +37,8 @@ from cortexops.domain.policy import PolicyDecision, PolicyInput
 from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import window_of
 from cortexops.domain.words import counted
-from workflows import options, search_attributes
+from workflows import options, reasons, search_attributes
 from workflows.signals import SignalLog
-
-_APPROVAL_REASONS = {
-    ApprovalState.APPROVED: Reason.APPROVED,
-    ApprovalState.DENIED: Reason.APPROVAL_DENIED,
-    ApprovalState.TAKEN_OVER: Reason.TAKEN_OVER,
-    ApprovalState.EXPIRED: Reason.APPROVAL_EXPIRED,
-    ApprovalState.VOID: Reason.APPROVAL_VOID,
-}
-
-_VOTE_REASONS = {
-    Decision.APPROVE: Reason.APPROVED,
-    Decision.DENY: Reason.APPROVAL_DENIED,
-    Decision.TAKE_OVER: Reason.TAKEN_OVER,
-}
 
 
 class Chronicle:
@@ -214,15 +200,34 @@ class Chronicle:
         self._step_to(
             IncidentState.POLICY_CHECK, reason, detail, type=AuditType.ANALYZED, candidate=candidate
         )
+        return await self._asked(question)
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether policy is asked again when people have agreed, as in all runs since the patch."""
+        return Patch.ASKED_AGAIN in self._patches
+
+    async def confirm(self, question: PolicyInput, detail: str, *, candidate: Candidate) -> PolicyDecision:
+        """Go to the change that people have agreed to, and ask again; both are one entry of the history."""
+        self._step_to(
+            IncidentState.REMEDIATING,
+            Reason.APPROVED,
+            detail,
+            type=AuditType.STATE_CHANGED,
+            attempt=question.attempt,
+            candidate=candidate,
+        )
+        return await self._asked(question, confirming=True)
+
+    async def _asked(self, question: PolicyInput, *, confirming: bool = False) -> PolicyDecision:
         order = DecideInput(
             record=self._flush(),
             question=question,
             alerts=self._alerts,
             idempotency_key=self.next_key("policy"),
+            confirming=confirming,
         )
-        decision: PolicyDecision = await workflow.execute_local_activity_method(
-            Records.decide, order, **options.BOOKKEEPING
-        )
+        decision: PolicyDecision = await self._store(Records.decide, order)
         return decision
 
     def carried_out(self, candidate: Candidate, diagnosis: Diagnosis) -> None:
@@ -278,12 +283,15 @@ class Chronicle:
         """Write a counted vote down."""
         entry = self._entry(
             AuditType.APPROVAL_VOTE,
-            _VOTE_REASONS[vote.decision],
+            reasons.VOTE[vote.decision],
             f"{vote.approval_id}: {vote.decision}: {vote.reason}",
             actor=vote.person.id,
             via=vote.person.via,
             digest=vote.digest,
         )
+        # A task that is lost gives its numbers out again, perhaps to somebody else's vote.
+        key = f"{workflow.info().run_id}:{vote.approval_id}:{vote.person.id}:{vote.decision}"
+        entry = entry.model_copy(update={"idempotency_key": key})
         await workflow.execute_local_activity_method(
             Records.record_vote, VoteInput(vote=vote, entry=entry), **options.BOOKKEEPING
         )
@@ -296,7 +304,7 @@ class Chronicle:
     async def settle(self, request: ApprovalRequest, state: ApprovalState, votes: Sequence[Vote]) -> None:
         """How the approval ended is stored with the step that follows; the message that asked is edited."""
         text = narrative.votes_text(state, votes)
-        entry = self._entry(AuditType.APPROVAL_DECIDED, _APPROVAL_REASONS[state], f"{request.id}: {text}")
+        entry = self._entry(AuditType.APPROVAL_DECIDED, reasons.APPROVAL[state], f"{request.id}: {text}")
         order = SettleInput(
             approval_id=request.id,
             state=state,
@@ -324,21 +332,7 @@ class Chronicle:
         if self._carried_out is None or not teaches(incident.state, incident.reason):
             return None
         candidate, diagnosis = self._carried_out
-        cause = diagnosis.cause
-        return Case(
-            incident_id=incident.id,
-            cluster=incident.resource.cluster,
-            namespace=incident.resource.namespace,
-            kind=incident.resource.kind,
-            name=incident.resource.name,
-            category=cause.category if cause else "unknown",
-            text=case_text(incident, diagnosis),
-            action=str(candidate.action),
-            action_type=candidate.action.type,
-            outcome=incident.state,
-            verified=True,
-            at=workflow.now(),
-        )
+        return case_of(incident, diagnosis, candidate.action, at=workflow.now())
 
     def after_undo(self, healthy: bool | None, detail: str) -> None:
         """People hear that the change is taken back, and how the object is now."""
@@ -435,10 +429,10 @@ class Chronicle:
         self._pending, self._messages, self._settled = [], [], None
         return order
 
-    async def _store(self, activity: Any, order: RecordInput) -> None:
+    async def _store(self, activity: Any, order: RecordInput | DecideInput) -> Any:
         """Store a step. If how an approval ended is refused for good, the incident still waits for that end."""
         try:
-            await workflow.execute_local_activity_method(activity, order, **options.BOOKKEEPING)
+            return await workflow.execute_local_activity_method(activity, order, **options.BOOKKEEPING)
         except (ActivityError, ApplicationError):
             if order.settled is not None:
                 self._opened = self._before_it_ended

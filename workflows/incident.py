@@ -37,29 +37,15 @@ with workflow.unsafe.imports_passed_through():
     from cortexops.domain.ending import APPROVAL_ENDS, Course, ending, none_left, quiet_ending, refusals
     from cortexops.domain.incident import Incident, IncidentState, Reason
     from cortexops.domain.message import MessageKind
-    from cortexops.domain.policy import Effect, PolicyDecision
+    from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput, withdrawn
     from cortexops.domain.verification import Phase, Verification
-    from workflows import options
+    from workflows import options, reasons
     from workflows.approval import ApprovalDesk
     from workflows.chronicle import Chronicle
     from workflows.inquiry import Inquiry
     from workflows.interruption import Interrupted, Interruption
     from workflows.question import policy_question
     from workflows.signals import SignalLog
-
-_STEP_FAILED = {
-    IncidentState.POLICY_CHECK: Reason.POLICY_UNAVAILABLE,
-    IncidentState.APPROVAL_PENDING: Reason.APPROVAL_UNAVAILABLE,
-    IncidentState.DRY_RUNNING: Reason.DRY_RUN_REJECTED,
-    IncidentState.REMEDIATING: Reason.EFFECT_UNKNOWN,
-    IncidentState.VERIFYING: Reason.VERIFICATION_ERROR,
-    IncidentState.ROLLING_BACK: Reason.COMPENSATION_FAILED,
-}
-_UNSUCCESSFUL = {
-    Phase.FAILED: Reason.VERIFICATION_FAILED,
-    Phase.INCONCLUSIVE: Reason.VERIFICATION_INCONCLUSIVE,
-    Phase.ERROR: Reason.VERIFICATION_ERROR,
-}
 
 
 @workflow.defn(name=INCIDENT_WORKFLOW)
@@ -87,7 +73,7 @@ class IncidentWorkflow:
         except Interrupted:
             await self._merge()
         except (ActivityError, ApplicationError) as error:  # the latter comes from local activities
-            failed = _STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
+            failed = reasons.STEP_FAILED.get(self._book.incident.state, Reason.INVESTIGATION_FAILED)
             await self._escalate(failed, f"a step kept failing: {error.cause or error}")
         await self._remember()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -124,7 +110,7 @@ class IncidentWorkflow:
                 return
             if await self._over(candidate):
                 return
-            applied = await self._apply(candidate, change, decision, attempt)
+            applied = await self._apply(candidate, found.diagnosis, change, decision, attempt)
             if applied.outcome in (ApplyOutcome.CHANGED, ApplyOutcome.REFUSED):
                 self._refused.append(f"{candidate.action}: {applied.detail}")
             if applied.outcome is ApplyOutcome.CHANGED:
@@ -207,9 +193,7 @@ class IncidentWorkflow:
     async def _ask_policy(self, candidate: Candidate, diagnosis: Diagnosis, attempt: int) -> PolicyDecision:
         self._interruption.check()
         reason = Reason.CAUSE_FOUND if diagnosis.verdict is Verdict.ROOT_CAUSE else Reason.CAUSE_HYPOTHESIS
-        question = policy_question(
-            self._book.incident, self._order.environment, candidate, diagnosis, attempt
-        )
+        question = self._question(candidate, diagnosis, attempt)
         return await self._book.decide(question, reason, diagnosis.summary, candidate=candidate)
 
     async def _denied(self, decision: PolicyDecision) -> None:
@@ -286,20 +270,38 @@ class IncidentWorkflow:
         """Whether there is nothing left to decide on here."""
         return self._signals.all_resolved or self._interruption.absorbed
 
+    async def _begin(
+        self, candidate: Candidate, diagnosis: Diagnosis, decision: PolicyDecision, attempt: int
+    ) -> str | None:
+        """Why what people agreed to is not allowed any more: while they decide, a freeze may begin."""
+        text = f"attempt {attempt} begins"
+        if decision.effect is Effect.ALLOW or not self._book.asks_again:
+            reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.APPROVED
+            await self._book.move(
+                IncidentState.REMEDIATING, reason, text, attempt=attempt, candidate=candidate
+            )
+            return None
+        question = self._question(candidate, diagnosis, attempt)
+        return withdrawn(decision, await self._book.confirm(question, text, candidate=candidate))
+
+    def _question(self, candidate: Candidate, diagnosis: Diagnosis, attempt: int) -> PolicyInput:
+        return policy_question(self._book.incident, self._order.environment, candidate, diagnosis, attempt)
+
     async def _apply(
-        self, candidate: Candidate, change: DryRunResult, decision: PolicyDecision, attempt: int
+        self,
+        candidate: Candidate,
+        diagnosis: Diagnosis,
+        change: DryRunResult,
+        decision: PolicyDecision,
+        attempt: int,
     ) -> ApplyResult:
         assert change.prepared is not None
         self._interruption.check()
-        reason = Reason.POLICY_ALLOWED if decision.effect is Effect.ALLOW else Reason.APPROVED
-        await self._book.move(
-            IncidentState.REMEDIATING,
-            reason,
-            f"attempt {attempt} begins",
-            attempt=attempt,
-            candidate=candidate,
-        )
+        why = await self._begin(candidate, diagnosis, decision, attempt)
         self._interruption.check()
+        if why is not None:
+            self._book.note(AuditType.ACTION_REFUSED, Reason.POLICY_CHANGED, why)
+            return ApplyResult(outcome=ApplyOutcome.CHANGED, reason=Reason.POLICY_CHANGED, detail=why)
         result: ApplyResult = await workflow.execute_activity_method(
             Remediation.apply,
             ApplyInput(
@@ -356,7 +358,7 @@ class IncidentWorkflow:
         """Take the change back. True when it is undone and another remedy may be tried."""
         await self._book.move(
             IncidentState.ROLLING_BACK,
-            _UNSUCCESSFUL[verification.phase],
+            reasons.UNSUCCESSFUL[verification.phase],
             verification.detail,
             tell=(MessageKind.PROGRESS, f"It did not help ({verification.detail}). Undoing the change."),
         )
@@ -371,8 +373,7 @@ class IncidentWorkflow:
             **options.verification(self._limits.verification.window),
         )
         if not undone.done:
-            by_hand = "\n".join(undone.commands)
-            await self._escalate(undone.reason, f"{undone.detail}\n{by_hand}".strip())
+            await self._escalate(undone.reason, "\n".join((undone.detail, *undone.commands)).strip())
             return False
         self._undone += 1
         self._book.after_undo(undone.healthy, undone.detail)

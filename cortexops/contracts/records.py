@@ -24,6 +24,7 @@ class Patch(StrEnum):
     CASE_WITH_THE_END = "case-with-the-end"  # memory's case is stored with the end, not by an activity
     SETTLED_WITH_THE_STEP = "settled-with-the-step"  # how an approval ended, and what follows, are one record
     VOTES_BEFORE_THE_STEP = "votes-before-the-step"  # nothing follows on a vote that is not written down
+    ASKED_AGAIN = "asked-again"  # policy is asked again when people have agreed
     NO_STOP_AT_POLICY = "no-stop-at-policy"  # the policy check is published only when somebody waits in it
 
 
@@ -95,6 +96,12 @@ class DecideInput(Frozen):
     alerts: tuple[str, ...] = ()
     """Names of the alerts, for silences that name one."""
     idempotency_key: str
+    confirming: bool = False
+    """People have agreed: only whether it is still allowed. Silences held it before; its turn is seen to later."""
+
+    @property
+    def settled(self) -> SettleInput | None:
+        return self.record.settled
 
 
 class ReassessInput(Frozen):

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime
 
+from cortexops.domain.action import Action
 from cortexops.domain.diagnosis import Diagnosis
 from cortexops.domain.findings import roots
 from cortexops.domain.ids import digest
@@ -67,6 +68,25 @@ class Recalled(Frozen):
 def case_text(incident: Incident, diagnosis: Diagnosis) -> str:
     """What similarity is computed over: the title, the cause and the evidence's summaries."""
     return question_text(incident.title, diagnosis)
+
+
+def case_of(incident: Incident, diagnosis: Diagnosis, action: Action, *, at: datetime) -> Case:
+    """What the end of an incident says of its last change."""
+    cause = diagnosis.cause
+    return Case(
+        incident_id=incident.id,
+        cluster=incident.resource.cluster,
+        namespace=incident.resource.namespace,
+        kind=incident.resource.kind,
+        name=incident.resource.name,
+        category=cause.category if cause else "unknown",
+        text=case_text(incident, diagnosis),
+        action=str(action),
+        action_type=action.type,
+        outcome=incident.state,
+        verified=True,
+        at=at,
+    )
 
 
 def question_text(title: str, diagnosis: Diagnosis) -> str:

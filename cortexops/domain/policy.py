@@ -130,6 +130,21 @@ def denied(reason: str, *, revision: str = "", engine: str = "") -> PolicyDecisi
     )
 
 
+def withdrawn(before: PolicyDecision, now: PolicyDecision) -> str | None:
+    """Why what people agreed to under the decision `before` may not be done under that of `now`, or None."""
+    said = f"{now.rule}: {', '.join(now.reasons)}"
+    if now.effect is Effect.DENY:
+        return f"policy denies by now what people agreed to: {said}"
+    if now.revision != before.revision:
+        was, of = before.revision[:12] or "unknown", now.revision[:12] or "unknown"
+        return f"the policy changed while people decided: it was revision {was}, now it is {of}"
+    wider = not now.roles or (bool(before.roles) and set(before.roles) <= set(now.roles))
+    if now.effect is Effect.REQUIRE_APPROVAL and (now.quorum > before.quorum or not wider):
+        roles = f" of {', '.join(now.roles)}" if now.roles else ""
+        return f"policy asks for more by now: {now.quorum}{roles} must agree ({said})"
+    return None
+
+
 def read_decision(answer: object, *, revision: str, engine: str) -> PolicyDecision:
     """What an engine answered, checked. Undefined, nonsense, or a reasonless answer is a denial."""
     if answer is None:

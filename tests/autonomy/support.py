@@ -81,12 +81,16 @@ async def ask(
     key: str = "policy-1",
     now: datetime | None = None,
     asked_at: datetime = NOW,
+    confirming: bool = False,
     **changes: Any,
 ) -> PolicyDecision:
     """What would be decided for this incident."""
     asked = question(**{"incident_id": incident.id, "action": an_action(), "now": asked_at, **changes})
     order = DecideInput(
-        record=RecordInput(incident=incident, entries=()), question=asked, idempotency_key=key
+        record=RecordInput(incident=incident, entries=()),
+        question=asked,
+        idempotency_key=key,
+        confirming=confirming,
     )
     clock = (lambda: now) if now else (lambda: datetime.now(UTC))
     return await Decider(store, policy or Fixed(), rails or Guardrails(), clock).decide(order)

@@ -23,7 +23,7 @@ from cortexops.domain.ids import digest
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.limits import RemediationLimits
-from cortexops.domain.policy import Effect, FreezeWindow, Outcomes
+from cortexops.domain.policy import Effect, FreezeWindow, Outcomes, withdrawn
 from cortexops.ports.switches import SwitchStore
 from tests.autonomy.support import (
     NOW,
@@ -275,6 +275,53 @@ async def test_a_decision_seals_the_question_and_the_revision_that_it_rests_on(s
     assert event.inputs != digest([other, "fixed", "r1"])
     (revision,) = [e for e in await store.events(PLATFORM) if e.reason == "policy_revision"]
     assert revision.inputs == digest(["fixed", "r1"])
+
+
+async def test_asked_again_when_people_have_agreed_policy_knows_the_freeze_that_has_begun(
+    store: PostgresStore,
+) -> None:
+    incident = await opened(store)
+    freeze = FreezeWindow(name="late", start=NOW + timedelta(minutes=5), end=NOW + timedelta(hours=1))
+    policy, rails = RegorusPolicy(shipped_bundle()), Guardrails(freezes=(freeze,))
+    try:
+        before = await ask(store, incident, policy, rails, key="p1", environment="production")
+        later = NOW + timedelta(minutes=6)
+        now = await ask(
+            store,
+            incident,
+            policy,
+            rails,
+            key="p2",
+            environment="production",
+            asked_at=later,
+            confirming=True,
+        )
+    finally:
+        await policy.close()
+    assert before.effect is Effect.REQUIRE_APPROVAL
+    assert (now.effect, now.rule) == (Effect.DENY, "freeze")
+    assert "freeze" in str(withdrawn(before, now))
+    events = [e for e in await store.events(incident.id) if e.type is AuditType.POLICY_VIOLATION]
+    assert [e.detail.endswith("(asked again, since people had agreed)") for e in events] == [True]
+
+
+async def test_asked_again_it_does_not_wait_for_its_turn_which_the_change_itself_does(
+    store: PostgresStore,
+) -> None:
+    rails = Guardrails(limits=RemediationLimits(at_once=1, queued=1))
+    first, second = [await opened(store, name) for name in ("one", "two")]
+    assert (await ask(store, first, rails=rails)).held_until is None
+    asked = await ask(store, second, rails=rails, action=an_action("web"), confirming=True)
+    assert (asked.effect, asked.held_until) == (Effect.ALLOW, None)
+
+
+async def test_a_second_try_that_is_answered_otherwise_is_in_the_books_too(store: PostgresStore) -> None:
+    incident = await opened(store)
+    await ask(store, incident, Fixed(Effect.DENY))
+    await ask(store, incident, Fixed(Effect.DENY))
+    decision = await ask(store, incident, Fixed(Effect.ALLOW))
+    effects = [e.data["effect"] for e in await store.events(incident.id) if "effect" in e.data]
+    assert effects == ["deny", decision.effect] == ["deny", "allow"]
 
 
 async def test_traffic_and_proposer_are_kept_with_the_decision(store: PostgresStore) -> None:

@@ -112,7 +112,15 @@ def test_approved_on_the_command_line_it_is_mended_and_every_step_is_recorded(ru
     assert shown["diagnosis"]["hypotheses"][0]["category"] == "oom_after_release"
     types = [event["type"] for event in cli(running, "incidents", "timeline", incident_id, "-o", "json")]
     story = ["detected", "analyzed", "policy_decided", "dry_run", "approval_requested", "approval_vote"]
-    story += ["approval_decided", "intent", "action_executed", "verified", "resolved", "postmortem"]
+    story += [
+        "approval_decided",
+        "policy_decided",
+        "intent",
+        "action_executed",
+        "verified",
+        "resolved",
+        "postmortem",
+    ]
     assert [kind for kind in types if kind != "state_changed"] == story
     postmortem = cli(running, "incidents", "postmortem", incident_id, "-o", "json")
     assert postmortem["state"] == "Open"

@@ -76,6 +76,19 @@ async def vote_written_first(stage: Stage) -> Handle:
     return handle
 
 
+async def asked_again(stage: Stage) -> Handle:
+    """Policy does not stand by what people agreed to; they agree once more."""
+    again = a_decision(Effect.REQUIRE_APPROVAL, revision="r2")
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL), again, again]
+    handle = await stage.begin()
+    first = await stage.asked(handle)
+    await cast(handle, first, "ana")
+    while len(stage.world.asked) < 2:
+        await asyncio.sleep(0.02)
+    await cast(handle, stage.world.asked[1].request, "ana")
+    return handle
+
+
 async def denied_by_people(stage: Stage) -> Handle:
     stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL)]
     handle = await stage.begin()
@@ -181,6 +194,7 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Handle]]] = {
         resolved_after_approval,
         over_before_apply,
         vote_written_first,
+        asked_again,
         denied_by_people,
         expired,
         denied_by_policy,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortexops.domain.policy import Effect, PolicyDecision, read_decision
+from cortexops.domain.policy import Effect, PolicyDecision, read_decision, withdrawn
 
 GOOD: dict[str, Any] = {"effect": "allow", "reasons": ["staging"], "rule": "staging"}
 
@@ -71,3 +71,31 @@ def test_no_answer_breaks_the_reader_or_allows_by_accident(answer: object) -> No
         assert isinstance(answer, dict)
         assert answer["effect"] in ("allow", "require_approval")
         assert found.reasons
+
+
+def a_decision(effect: Effect, **fields: Any) -> PolicyDecision:
+    return PolicyDecision(effect=effect, reasons=("why",), rule="rule", **{"revision": "r1", **fields})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "stands"),
+    [
+        ({}, {}, True),
+        ({}, {"effect": Effect.ALLOW}, True),
+        ({}, {"effect": Effect.DENY}, False),
+        ({}, {"effect": Effect.DENY, "revision": ""}, False),
+        ({}, {"revision": "r2"}, False),
+        ({"quorum": 2}, {"quorum": 1}, True),
+        ({"quorum": 1}, {"quorum": 2}, False),
+        ({"roles": ("sre",)}, {"roles": ("sre", "oncall")}, True),
+        ({"roles": ("sre", "oncall")}, {"roles": ("sre",)}, False),
+        ({"roles": ("sre",)}, {}, True),
+        ({}, {"roles": ("sre",)}, False),
+    ],
+)
+def test_an_agreement_stands_while_policy_asks_for_no_more(
+    before: dict[str, Any], now: dict[str, Any], stands: bool
+) -> None:
+    then = a_decision(Effect.REQUIRE_APPROVAL, **before)
+    why = withdrawn(then, a_decision(**{"effect": Effect.REQUIRE_APPROVAL, **now}))
+    assert (why is None) is stands

@@ -19,7 +19,7 @@ from cortexops.domain.audit import AuditType
 from cortexops.domain.diagnosis import Verdict
 from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.message import MessageKind
-from cortexops.domain.policy import Effect
+from cortexops.domain.policy import Effect, PolicyDecision
 from cortexops.domain.verification import Phase
 from tests.replay.record import held_at_policy, over_before_apply
 from tests.support.engines import RunningEngines
@@ -122,6 +122,9 @@ async def test_quorum_counts_distinct_people(stage: Stage) -> None:
     await cast(handle, request, "bob")
     assert (await handle.result()).state is _S.RESOLVED
     assert [vote.vote.person.id for vote in stage.world.voted] == ["ana", "bob"]
+    keys = [vote.entry.idempotency_key for vote in stage.world.voted]  # of who said what, of no number
+    run = handle.result_run_id
+    assert keys == [f"{run}:{request.id}:ana:approve", f"{run}:{request.id}:bob:approve"]
 
 
 @pytest.mark.parametrize("decision", [Decision.APPROVE, Decision.DENY])
@@ -142,6 +145,37 @@ async def test_nothing_follows_on_a_vote_that_is_not_written_down_yet(
     ended = await handle.result()
     assert ended.state is (_S.RESOLVED if decision is Decision.APPROVE else _S.DENIED)
     assert (await vote).state is stage.world.settled[0].state
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (a_decision(Effect.DENY), "policy denies by now"),
+        (a_decision(Effect.REQUIRE_APPROVAL, quorum=2), "policy asks for more by now: 2"),
+        (a_decision(Effect.REQUIRE_APPROVAL, revision="another"), "the policy changed while people decided"),
+    ],
+    ids=["a freeze began", "a higher quorum", "another revision"],
+)
+async def test_what_is_not_allowed_any_more_when_people_have_agreed_is_looked_at_and_asked_about_again(
+    stage: Stage, now: PolicyDecision, why: str
+) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL), now, a_decision(Effect.DENY)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana")
+    ended = await handle.result()
+    assert (ended.state, ended.reason) == (_S.DENIED, Reason.POLICY_DENIED)
+    assert stage.world.applied == []
+    (refused,) = [e for e in stage.world.entries if e.type is AuditType.ACTION_REFUSED]
+    assert refused.reason == Reason.POLICY_CHANGED
+    assert why in refused.detail
+
+
+async def test_what_policy_allows_by_itself_by_now_is_done_when_people_have_agreed(stage: Stage) -> None:
+    stage.world.decisions = [a_decision(Effect.REQUIRE_APPROVAL), a_decision(Effect.ALLOW)]
+    handle = await stage.begin()
+    await cast(handle, await stage.asked(handle), "ana")
+    assert (await handle.result()).state is _S.RESOLVED
+    assert [order.attempt for order in stage.world.questions] == [1, 1]
 
 
 async def test_a_vote_in_time_counts_though_it_is_written_down_after_it(stage: Stage) -> None:
