@@ -54,8 +54,8 @@ class _Books:
         self._owner = ""
         self._sums: Counter[str] = Counter()
 
-    async def open_keys(self, keys: Sequence[str]) -> set[str]:
-        return set()
+    async def open_keys(self, keys: Sequence[str]) -> Mapping[str, datetime]:
+        return {}
 
     async def open_signals(self, cluster: str) -> dict[str, tuple[ResourceRef, list[str]]]:
         return {}

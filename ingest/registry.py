@@ -14,6 +14,7 @@ from cortexops.domain.causes import Assignment, Surroundings, Trouble, assign
 from cortexops.domain.correlation import key_of
 from cortexops.domain.owners import guess_workload
 from cortexops.domain.resource import ResourceRef
+from cortexops.domain.signal import SignalStatus
 from cortexops.ports.store import IncidentStore
 from ingest.sighting import Seen, Sighting, see
 from ingest.surroundings import SurroundingsReader
@@ -31,6 +32,7 @@ class Registry:
         self._store = store
         self._surroundings = surroundings
         self._troubles: dict[str, Trouble] = {}
+        self._anew: dict[str, Trouble] = {}  # those of them that may have ended, as if they had
         self._nodes: dict[str, dict[str, str]] = defaultdict(
             dict
         )  # cluster → namespace/pod → node, by labels
@@ -45,8 +47,11 @@ class Registry:
         trouble = self._troubles.get(key)
         if trouble is None:
             trouble = self._troubles[key] = Trouble(key, resource)
-        if sighting.sign in trouble.signs or len(trouble.signs) < _MOST_SIGNS:
-            trouble.add(sighting.sign, sighting.started_at)
+        elif key not in self._pending and self._is_stale(resource.cluster):
+            self._anew[key] = Trouble(key, resource)
+        _add(trouble, sighting)
+        if key in self._anew:
+            _add(self._anew[key], sighting)
         self._note_node(sighting)
         self._pending[key] += 1
 
@@ -77,13 +82,13 @@ class Registry:
 
     async def of_series(self, cluster: str, fingerprint: str) -> ResourceRef | None:
         """The object of an open incident's signal of this series. Raises `TemporaryError`."""
-        if time.monotonic() >= self._loaded.get(cluster, 0.0):
+        if self._is_stale(cluster):
             await self._load(cluster)
         return self._series.get(cluster, {}).get(fingerprint)
 
     async def assignment(self, cluster: str) -> Assignment:
         """What explains what in this cluster. Raises `TemporaryError` while the database is away."""
-        if time.monotonic() >= self._loaded.get(cluster, 0.0):
+        if self._is_stale(cluster):
             await self._load(cluster)
         troubles = [trouble for trouble in self._troubles.values() if trouble.resource.cluster == cluster]
         if len(troubles) < 2:
@@ -99,6 +104,10 @@ class Registry:
         )
         return assign(troubles, around)
 
+    def _is_stale(self, cluster: str) -> bool:
+        """Whether what is known of a cluster's open incidents has to be read again."""
+        return time.monotonic() >= self._loaded.get(cluster, 0.0)
+
     async def _load(self, cluster: str) -> None:
         """Take in what is open, and forget what has ended."""
         found = await self._store.open_signals(cluster)
@@ -109,11 +118,16 @@ class Registry:
             seen = [see(body.encode()) for body in bodies]
             series.update((one.sighting.fingerprint, one.resource) for one in seen)
             for sighting in _own(key, seen):
-                trouble.add(sighting.sign, sighting.started_at)
+                _add(trouble, sighting)
                 self._note_node(sighting)
         self._open[cluster] = set(found)
         self._loaded[cluster] = now + _REFRESH
         self._delivered = {key: at for key, at in self._delivered.items() if at + _UNSEEN > now}
+        for key, trouble in list(self._anew.items()):
+            if trouble.resource.cluster == cluster:
+                del self._anew[key]
+                if key not in found and key not in self._delivered:  # what it had before was another trouble
+                    self._troubles[key] = trouble
         for key, trouble in list(self._troubles.items()):
             if trouble.resource.cluster == cluster and not (
                 key in found or key in self._pending or key in self._delivered
@@ -121,6 +135,12 @@ class Registry:
                 del self._troubles[key]
         if not any(trouble.resource.cluster == cluster for trouble in self._troubles.values()):
             self._nodes.pop(cluster, None)
+
+
+def _add(trouble: Trouble, sighting: Sighting) -> None:
+    """The news of an end is no trouble; it only has to find the incident that heard of the beginning."""
+    if sighting.sign in trouble.signs or len(trouble.signs) < _MOST_SIGNS:
+        trouble.add(sighting.sign, sighting.started_at, over=sighting.status is SignalStatus.RESOLVED)
 
 
 def _own(key: str, seen: list[Seen]) -> list[Sighting]:

@@ -40,7 +40,7 @@ from ingest.starter import Starter
 
 _AT_ONCE = 32  # deliveries to Temporal
 _LONGEST_PAUSE = 10.0  # seconds between tries while an engine is away
-_REMEMBERED = 10_000  # ids of signals, and pairs of absorbed and absorbing incidents
+_REMEMBERED = 10_000  # ids of signals, and absorbed incidents
 _LINKED: dict[LinkReason, Fate] = {
     reason: Fate(SignalFate.MERGED, FateReason(reason.value))
     for reason in LinkReason
@@ -80,7 +80,7 @@ class Settler:
         self._may_act = may_act
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._recent: OrderedDict[str, datetime] = OrderedDict()  # ids that a workflow heard of lately
-        self._absorbed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._absorbed: OrderedDict[str, str] = OrderedDict()  # key of a part → of the cause that it was told
         self.problem: str | None = None
         self._outage = 0  # rounds in a row in which an engine was away
         self._resume = 0.0
@@ -139,7 +139,7 @@ class Settler:
     def _absorb(self, cluster: str, assignment: Assignment, bundles: dict[str, Bundle]) -> None:
         """Mark incidents that turned out to be part of another's."""
         for key, link in assignment.whole.items():
-            if (key, link.key) in self._absorbed or not self._registry.is_open(key, cluster):
+            if self._absorbed.get(key) == link.key or not self._registry.is_open(key, cluster):
                 continue
             part, cause = self._registry.resource(key), self._registry.resource(link.key)
             if part is None or cause is None:
@@ -158,7 +158,7 @@ class Settler:
         keys = [bundle.key for bundle in fresh]
         ids = list({taken.sighting.id for bundle in fresh for taken in bundle.taken})
         try:
-            open_keys = await self._store.open_keys(keys)
+            opened = await self._store.open_keys(keys)
             ended = await self._store.last_ended(keys)
             known = {**await self._store.known_signals(ids), **self._heard(ids)}
         except TemporaryError as error:
@@ -171,7 +171,7 @@ class Settler:
             bundle.decided_at = now
             bundle.fates = decide_group(
                 [taken.sighting for taken in bundle.taken],
-                open_incident=bundle.key in open_keys,
+                opened=opened.get(bundle.key),
                 ended=ended.get(bundle.key),
                 known=known,
                 now=now,
@@ -211,6 +211,8 @@ class Settler:
                     told = [sighting.text for sighting in fold(heard)]
                     started = await self._starter.deliver(bundle.key, bundle.resource, told, linked)
                     bundle.fates = fates_after_delivery(fates, started)
+                    if started:  # what was said to the last incident of this key, the new one has not heard
+                        self._absorbed.pop(bundle.key, None)
                 elif ended or linked:  # news of an end never starts an incident
                     news = [sighting.text for sighting in fold(ended)]
                     running = await self._starter.add(bundle.key, news, linked)
@@ -219,7 +221,7 @@ class Settler:
                 # What has ended goes on in no other's place: its parts keep their own incidents.
                 for key, reason in bundle.absorbs.items() if running else ():
                     await self._starter.absorb(key, Absorption(into_key=bundle.key, reason=reason))
-                    self._absorbed[key, bundle.key] = None
+                    self._absorbed[key] = bundle.key
                     _forget(self._absorbed)
         except TemporaryError as error:
             self._postpone([bundle], error)

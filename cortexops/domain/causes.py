@@ -60,6 +60,7 @@ class _Member(NamedTuple):
     key: str
     sign: Sign
     explained: bool = True
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -72,20 +73,31 @@ class Trouble:
     has_own_reason: bool = field(default=False, init=False)
     obstructed: bool = field(default=False, init=False)
     """Whether something refuses its pods."""
+    over: set[Sign] = field(default_factory=set, init=False)
+    """Signs of which only the end is known. They may belong to another's incident, and cause nothing."""
     _began: dict[SignalType, float] = field(default_factory=dict, init=False)
 
-    def add(self, sign: Sign, at: float) -> None:
-        """The sign began at this Unix time, perhaps once more."""
+    def add(self, sign: Sign, at: float, *, over: bool = False) -> None:
+        """The sign began at this Unix time, perhaps once more; `over`: it is the news of its end."""
         known = self.signs.get(sign)
+        if known is not None and over is not (sign in self.over):
+            if over:
+                return
+            self.over.discard(sign)
+            known = None
         if known is None:
             self.signs[sign] = Span(at, at)
-            self.has_own_reason = self.has_own_reason or sign.type in _OWN_REASON
             self.obstructed = self.obstructed or bool(sign.obstacle)
+            if over:
+                self.over.add(sign)
+            else:
+                self.has_own_reason = self.has_own_reason or sign.type in _OWN_REASON
         elif known.first <= at <= known.last:
             return
         else:
             self.signs[sign] = Span(min(at, known.first), max(at, known.last))
-        self._began[sign.type] = min(at, self._began.get(sign.type, at))
+        if not over:
+            self._began[sign.type] = min(at, self._began.get(sign.type, at))
 
     def first(self, types: Iterable[SignalType]) -> float | None:
         """When the first sign of these types began."""
@@ -143,8 +155,9 @@ def assign(troubles: Iterable[Trouble], around: Surroundings) -> Assignment:
             direct[place].append(link)
     ways: dict[str, list[Link]] = {}  # out of each trouble of which every sign is explained
     for key, trouble in known.items():
-        if all((key, sign) in direct for sign in trouble.signs):
-            ways[key] = [link for sign in trouble.signs for link in direct[key, sign]]
+        firing = trouble.signs.keys() - trouble.over
+        if firing and all((key, sign) in direct for sign in firing):
+            ways[key] = [link for sign in trouble.signs if sign in firing for link in direct[key, sign]]
     ends = {key: _end(key, ways) for key in known}
     of_sign: dict[tuple[str, Sign], Link] = {}
     for place, links in direct.items():
@@ -220,7 +233,8 @@ def _stopped_by_obstacles(known: Mapping[str, Trouble]) -> dict[tuple[str, Sign]
         for sign, span in trouble.signs.items():
             if sign.obstacle:
                 place = trouble.resource.namespace if sign.obstacle.startswith("quota/") else ""
-                stopped[trouble.resource.cluster, place, sign.obstacle].append(_Member(span, key, sign))
+                member = _Member(span, key, sign, over=sign in trouble.over)
+                stopped[trouble.resource.cluster, place, sign.obstacle].append(member)
     return _behind_the_first(stopped.values(), LinkReason.NAMESPACE_WIDE)
 
 
@@ -249,7 +263,8 @@ def _after(change: float, most: float, trouble: Trouble, types: frozenset[Signal
     shows that the others belong together."""
     for sign, span in trouble.signs.items():
         if sign.type in types and span.last >= change - SLACK and span.first <= change + most:
-            yield _Member(span, trouble.key, sign, span.first >= change - SLACK)
+            explained, over = span.first >= change - SLACK, sign in trouble.over
+            yield _Member(span, trouble.key, sign, explained, over)
 
 
 def _by_dependency(known: Mapping[str, Trouble], around: Surroundings) -> dict[tuple[str, Sign], Link]:
@@ -277,9 +292,13 @@ def _behind_the_first(groups: Iterable[list[_Member]], reason: LinkReason) -> di
         group.sort()
         first, until = "", float("-inf")
         for member in group:
-            if member.span.first > until + TOGETHER:
-                first = member.key
-            until = max(until, member.span.last)
+            late = member.span.first > until + TOGETHER
+            if member.over:  # it stands for nothing, and holds nothing together
+                if late:
+                    continue
+            else:
+                first = member.key if late else first
+                until = max(until, member.span.last)
             if member.key != first and member.explained:
                 found.setdefault((member.key, member.sign), Link(first, reason))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from cortexops.domain.ids import incident_key
 from cortexops.domain.incident import IncidentState
@@ -83,6 +83,11 @@ class Report(Protocol):
     @property
     def severity(self) -> Severity: ...
 
+    @property
+    def started_at(self) -> Any:
+        """A time; it is only compared with those of its like."""
+        ...
+
 
 R = TypeVar("R", bound=Report)
 
@@ -106,6 +111,9 @@ KEEPS_FAILING = Fate(SignalFate.PARKED, FateReason.KEEPS_FAILING)
 
 
 _RESOLVED = SignalStatus.RESOLVED
+_CALLED_NOBODY = frozenset({IncidentState.MERGED, IncidentState.SUPPRESSED})
+_CLOCKS = timedelta(seconds=5)
+"""By which a signal's recording may seem to be before the opening of the incident that it opened."""
 
 
 class GroupDecision(NamedTuple):
@@ -118,7 +126,7 @@ class GroupDecision(NamedTuple):
 def decide_group(
     signals: Sequence[Report],
     *,
-    open_incident: bool,
+    opened: datetime | None,
     ended: EndedIncident | None,
     known: Mapping[str, datetime],
     now: datetime,
@@ -127,13 +135,16 @@ def decide_group(
     """The fate of each signal of a group: those that fire in order of arrival, then those that have ended
     (an alert that fired and ended within one window is one incident, in whichever order the two came).
 
-    `known` holds when the fate of a signal was recorded before. A known signal is a duplicate while its
-    incident is open or the recording is fresh (a redelivery); later it is an alert that still fires
-    although its incident has ended, and opens a new one. After RESOLVED the cool-down suppresses; after
-    any other end a person has been called, and for the same time signals are counted with that incident
-    rather than set automation going again. An alert that repeats is never silenced for longer than that.
+    `opened` is when the open incident of the key was, `known` when the fate of a signal was recorded before.
+    A known signal is a duplicate if it was recorded since the incident was opened; what was recorded earlier,
+    the incident has never heard of. Without an open incident it is one while the recording is fresh (a
+    redelivery); later it is an alert that still fires although its incident has ended, and opens a new one.
+    After RESOLVED the cool-down suppresses; after any other end a person has been called, and for the same
+    time signals are counted with that incident rather than set automation going again. An incident that was
+    merged or suppressed has called nobody, and gives no rest. An alert that repeats is never silenced for
+    longer than that.
     """
-    resting = ended is not None and now < ended.ended_at + cooldown
+    resting = ended is not None and ended.state not in _CALLED_NOBODY and now < ended.ended_at + cooldown
     mended = ended is not None and ended.state is IncidentState.RESOLVED
     fates: dict[str, Fate] = {}
     deliver = False
@@ -141,9 +152,9 @@ def decide_group(
         seen = known.get(signal.id)
         if signal.id in fates:
             continue
-        if seen is not None and (open_incident or now < seen + cooldown):
+        if seen is not None and (seen >= opened - _CLOCKS if opened else now < seen + cooldown):
             fates[signal.id] = DUPLICATE
-        elif open_incident:
+        elif opened:
             fates[signal.id] = OPEN_INCIDENT
             deliver = True
         elif signal.status is _RESOLVED and not deliver:
@@ -165,18 +176,22 @@ MOST_DELIVERED = 32
 
 
 def fold(signals: list[R], most: int = MOST_DELIVERED) -> list[R]:
-    """What a workflow needs of a big group: of each series the first signal that fires and the last that has
-    ended, of at most `most` series each, the most severe first. Order of arrival is kept."""
+    """What a workflow needs of a big group: of each series the latest start and the latest end, whichever came
+    first, of at most `most` series each: those that still fire before those that are over, the most severe
+    first. So whether all is over stays what it was. Order of arrival is kept."""
     if len(signals) <= most:
         return signals
     firing: dict[str, R] = {}
     ended: dict[str, R] = {}
     for signal in signals:
-        if signal.status is SignalStatus.FIRING:
-            firing.setdefault(signal.fingerprint, signal)
-        else:
-            ended[signal.fingerprint] = signal
-    told = sorted(firing.values(), key=lambda s: -s.severity.rank)[:most]
+        latest = ended if signal.status is _RESOLVED else firing
+        known = latest.get(signal.fingerprint)
+        if known is None or signal.started_at > known.started_at:
+            latest[signal.fingerprint] = signal
+    over = {
+        name for name, one in ended.items() if name in firing and one.started_at >= firing[name].started_at
+    }
+    told = sorted(firing.values(), key=lambda s: (s.fingerprint in over, -s.severity.rank))[:most]
     series = {signal.fingerprint for signal in told}
     news = sorted(ended.values(), key=lambda s: (s.fingerprint not in series, -s.severity.rank))[:most]
     kept = {signal.id for signal in [*told, *news]}

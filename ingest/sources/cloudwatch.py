@@ -171,8 +171,9 @@ def is_sns_url(url: Any) -> bool:
 def _signal(item: Any, cluster: str, now: datetime) -> Signal | Skip:
     if not isinstance(item, dict):
         raise InvalidInput("body", "must be an object")
-    if "AlarmName" in item:
+    if "AlarmName" in item and "Type" not in item:
         return _alarm(item, "", cluster, now)
+    # Of an envelope only what SNS signs is read, whatever else somebody has put beside it.
     kind = item.get("Type")
     if kind in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
         return Skip(IgnoreReason.SUBSCRIPTION, _confirmation(item), keep=True)

@@ -202,6 +202,8 @@ def _event(event: JSON, cluster: str, now: datetime, every_warning: bool) -> Ite
     kind, name = str(about.get("kind") or ""), str(about.get("name") or "")
     if not kind or not name:
         raise NoTarget("involvedObject", "names no object")
+    if trouble is _NODE and kind == "Pod":
+        trouble = _NOT_READY  # said of every pod of a node that failed; the pod itself complains of the same
     known = KINDS.get(kind)
     namespace = "" if known is not None and not known.namespaced else str(about.get("namespace") or "")
     metadata = event.get("metadata") or {}

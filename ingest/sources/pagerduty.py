@@ -136,7 +136,9 @@ def _webhook(event: dict[str, Any], cluster: str, now: datetime) -> Signal | Ski
     details = _details(incident, place)
     occurred = some_time(event.get("occurred_at"), "event.occurred_at")
     created = some_time(incident.get("created_at"), f"{place}.created_at")
-    started = occurred if kind == "incident.reopened" else created or occurred
+    # An incident that is reopened keeps its `created_at`, and so does each of its ends: when they happened tells
+    # which of them is the latest.
+    started = created or occurred if kind == "incident.triggered" else occurred or created
     service = table(incident.get("service"), f"{place}.service")
     labels = {
         **details,

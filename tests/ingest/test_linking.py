@@ -6,13 +6,19 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
+from cortexops.domain.causes import Surroundings, Trouble
 from cortexops.domain.correlation import EndedIncident, Fate
 from cortexops.domain.incident import IncidentState
+from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, Severity, Signal, SignalFate, SignalStatus
+from ingest import registry
 from ingest.accept import accept
+from ingest.sources.kubernetes import object_signals
+from ingest.surroundings import SurroundingsReader
 from sandbox.engines.nats import NatsEngine
 from tests.ingest.support import START, eventually, signal
 from tests.ingest.test_correlator import rig
@@ -118,6 +124,90 @@ async def test_the_end_of_a_linked_alert_is_told_to_the_causes_incident(nats_ser
         await accept(world.bus, [ended])
         await eventually(lambda: len(world.store.rows) == 3)
         assert world.starter.told[-1] == (NODE, [ended])
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open is read from the database at once, and nothing else counts."""
+    monkeypatch.setattr(registry, "_REFRESH", 0.0)
+    monkeypatch.setattr(registry, "_UNSEEN", 0.0)
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_the_end_of_a_linked_alert_finds_the_causes_incident_long_after(
+    nats_server: NatsEngine,
+) -> None:
+    down = node_down()
+    async with rig(nats_server) as world, world.correlator():
+        await accept(world.bus, [down, unready(1)])
+        await eventually(lambda: len(world.store.rows) == 2)
+        world.store.open_bodies = {"test": {NODE: (down.resource, [down.model_dump_json()])}}
+        world.store.open.add(NODE)
+        await accept(world.bus, [signal("A", object_name="other")])
+        await eventually(lambda: len(world.store.rows) == 3)
+        ended = unready(1, status=SignalStatus.RESOLVED)
+        await accept(world.bus, [ended])
+        await eventually(lambda: len(world.store.rows) == 4)
+        assert world.starter.told[-1] == (NODE, [ended])
+
+
+async def test_a_node_of_which_only_the_end_is_told_takes_in_no_pod(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"window_seconds": 0.3}) as world, world.correlator():
+        await accept(world.bus, [node_down(status=SignalStatus.RESOLVED), unready(1)])
+        await eventually(lambda: len(world.store.rows) == 2)
+        assert world.starter.running == {"incident:test:ns1:Deployment:app1"}
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_a_part_that_comes_back_with_its_cause_is_absorbed_again(nats_server: NatsEngine) -> None:
+    own = "incident:test:ns1:Deployment:app1"
+    async with rig(nats_server) as world, world.correlator():
+        for week in range(2):
+            at = START + timedelta(weeks=week)
+            waiting = unready(1, started_at=at)
+            await accept(world.bus, [waiting])
+            await eventually(lambda: len(world.store.rows) == 1 + 2 * week)  # noqa: B023
+            assert world.starter.running == {own}
+            world.store.open_bodies = {"test": {own: (_workload(own), [waiting.model_dump_json()])}}
+            await accept(world.bus, [node_down(started_at=at)])
+            await eventually(lambda: len(world.store.rows) == 2 + 2 * week)  # noqa: B023
+            assert world.starter.running == {NODE}
+            world.store.open_bodies = {}  # both are over
+            world.starter.running.clear()
+
+
+def _workload(key: str) -> ResourceRef:
+    _, cluster, namespace, kind, name = key.split(":")
+    return ResourceRef(cluster=cluster, namespace=namespace, kind=kind, name=name)
+
+
+class _PodsOn:
+    """A cluster that answers only which pods are on a node."""
+
+    def __init__(self, node: str, *pods: str) -> None:
+        self._found = Surroundings(node_of=dict.fromkeys(pods, node))
+
+    async def around(self, cluster: str, troubles: Sequence[Trouble]) -> Surroundings:
+        return self._found
+
+
+async def test_what_the_cluster_says_of_the_pods_of_a_failed_node_is_the_nodes_incident(
+    nats_server: NatsEngine,
+) -> None:
+    since = START.isoformat()
+    ready = {"type": "Ready", "status": "Unknown", "lastTransitionTime": since}
+    told = [{"kind": "Node", "metadata": {"name": "n1"}, "status": {"conditions": [ready]}}]
+    pods = [f"ns{n}/app{n}-7d9f8b6c5d-x2z4b" for n in range(3)]
+    for namespace, name in (pod.split("/") for pod in pods):
+        about = {"kind": "Pod", "namespace": namespace, "name": name}
+        told.append({"kind": "Event", "type": "Warning", "reason": "NodeNotReady", "involvedObject": about,
+                     "message": "Node is not ready", "firstTimestamp": since})  # fmt: skip
+    signals = [one for item in told for one in object_signals(item, "test", START)]
+    around = cast(SurroundingsReader, _PodsOn("n1", *pods))
+    async with rig(nats_server) as world, world.correlator(surroundings=around):
+        await accept(world.bus, signals)
+        await eventually(lambda: len(world.store.rows) == 4)
+        await eventually(lambda: world.starter.running == {NODE})
 
 
 async def test_an_alert_that_repeats_after_nothing_was_done_opens_an_incident_again(

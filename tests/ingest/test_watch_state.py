@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortexops.domain.errors import InvalidInput
-from cortexops.domain.signal import Signal, SignalStatus
+from cortexops.domain.firing import all_resolved
+from cortexops.domain.signal import Severity, Signal, SignalStatus
 from ingest.watch_state import WatchState
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -102,6 +103,19 @@ def test_an_unready_pod_is_told_of_after_the_grace_and_its_end_after_another() -
         at(0),
         at(50),
     )
+
+
+def test_what_is_said_of_the_pods_of_a_failed_node_ends_with_their_own_complaint() -> None:
+    state = WatchState("main")
+    about = {"kind": "Pod", "namespace": "shop", "name": "api-0"}
+    said = {"kind": "Event", "type": "Warning", "reason": "NodeNotReady", "involvedObject": about}
+    (event,) = state.see({**said, "firstTimestamp": stamp(2)}, at(2))
+    assert event.severity is Severity.MEDIUM
+    state.see(whole({"conditions": [condition("Ready", "False", 0)]}), at(2))
+    (firing,) = state.due(at(30))
+    assert (firing.name, firing.type, firing.fingerprint) == (event.name, event.type, event.fingerprint)
+    state.see(whole({"conditions": [condition("Ready", "True", 50)]}), at(51))
+    assert all_resolved([event, firing, *state.due(at(80))])
 
 
 def test_a_pod_that_is_ready_within_the_grace_is_never_mentioned() -> None:

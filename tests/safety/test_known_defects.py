@@ -280,7 +280,7 @@ def test_what_nobody_works_on_is_never_silenced(state: IncidentState, repeats: i
     """Elsewhere: five equal reports with nobody at work on them were suppressed."""
     ended = EndedIncident("INC-1", state, NOW - timedelta(minutes=minutes))
     signals = [a_signal(started_at=NOW + timedelta(seconds=n)) for n in range(repeats)]
-    found = decide_group(signals, open_incident=False, ended=ended, known={}, now=NOW)
+    found = decide_group(signals, opened=None, ended=ended, known={}, now=NOW)
     assert found.deliver
     fates = [fate.fate for fate in found.fates.values()]
     assert fates.count(SignalFate.STARTED) == 1

@@ -15,6 +15,8 @@ from cortexops.domain.resource import ResourceRef
 from cortexops.domain.signal import FateReason, Signal, SignalFate, parse_signal
 from cortexops.ports.partitions import Fenced, Shared
 
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 @dataclass
 class _Partition:
@@ -33,6 +35,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.open: set[str] = set()
+        self.opened: dict[str, datetime] = {}  # when; those of `open` that are not here were long ago
         self.open_bodies: dict[str, dict[str, tuple[ResourceRef, list[str]]]] = {}
         self.ended: dict[str, EndedIncident] = {}
         self.known: dict[str, datetime] = {}
@@ -49,9 +52,9 @@ class MemoryStore:
         if self.failure is not None:
             raise self.failure
 
-    async def open_keys(self, keys: Sequence[str]) -> set[str]:
+    async def open_keys(self, keys: Sequence[str]) -> dict[str, datetime]:
         self._check()
-        return self.open & set(keys)
+        return {key: self.opened.get(key, _LONG_AGO) for key in keys if key in self.open}
 
     async def open_signals(self, cluster: str) -> dict[str, tuple[ResourceRef, list[str]]]:
         self._check()

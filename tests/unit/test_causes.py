@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,44 @@ def test_two_that_call_each_other_are_one_incident_and_not_none() -> None:
     around = Surroundings(calls={key_of(a): frozenset({key_of(b)}), key_of(b): frozenset({key_of(a)})})
     found = assign([trouble(a, T.LATENCY), trouble(b, T.LATENCY)], around)
     assert whole(found) == {"b": ("a", LinkReason.SHARED_DEPENDENCY)}
+
+
+def over(resource: ResourceRef, *signs: Sign | SignalType, at: float = NOW) -> Trouble:
+    """Of which only the end was told."""
+    made = Trouble(key_of(resource), resource)
+    for sign in signs:
+        made.add(sign if isinstance(sign, Sign) else Sign(sign), at, over=True)
+    return made
+
+
+def test_what_is_over_explains_nothing() -> None:
+    changed = Surroundings(uses=AROUND.uses, changed={"ConfigMap/shop/env": NOW - 60})
+    late = trouble(app("b"), T.CRASH_LOOP, at=NOW + 9)
+    assert assign([over(app("a"), T.CRASH_LOOP), late], changed) == ({}, {})
+    assert assign([over(NODE, T.NODE_NOT_READY), trouble(app("a"), pod("a-1"))], AROUND) == ({}, {})
+    suffering = trouble(app("api"), T.ERROR_RATE, at=NOW + 10)
+    assert assign([over(app("db"), T.OOM_KILL), suffering], AROUND) == ({}, {})
+
+
+def test_the_end_of_what_was_explained_goes_where_its_beginning_went() -> None:
+    node, ended = trouble(NODE, T.NODE_NOT_READY), over(app("a"), pod("a-1"))
+    found = assign([node, ended], AROUND)
+    assert found.target(ended.key, pod("a-1")) == Link(node.key, LinkReason.SAME_NODE)
+    assert found.whole == {}
+    changed = Surroundings(uses=AROUND.uses, changed={"ConfigMap/shop/env": NOW - 60})
+    first, end = trouble(app("a"), T.CRASH_LOOP), over(app("b"), T.CRASH_LOOP, at=NOW + 9)
+    link = assign([first, end], changed).target(end.key, Sign(T.CRASH_LOOP))
+    assert link == Link(first.key, LinkReason.SAME_CONFIG)
+
+
+def test_an_end_that_was_told_first_leaves_the_firing_what_it_is() -> None:
+    signs = [(False, NOW), (True, NOW), (True, NOW + 5)]
+    for order in permutations(signs):
+        node = Trouble(key_of(NODE), NODE)
+        for is_over, at in order:
+            node.add(Sign(T.NODE_NOT_READY), at, over=is_over)
+        assert (node.over, node.first([T.NODE_NOT_READY])) == (set(), NOW)
+        assert node.signs == {Sign(T.NODE_NOT_READY): (NOW, NOW)}
 
 
 def test_an_unrelated_cause_in_the_same_moment_stays_apart() -> None:

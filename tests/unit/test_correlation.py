@@ -19,6 +19,7 @@ from cortexops.domain.correlation import (
     severity_of,
     title_of,
 )
+from cortexops.domain.firing import all_resolved
 from cortexops.domain.incident import IncidentState
 from cortexops.domain.signal import FateReason, Severity, Signal, SignalFate, SignalStatus
 from tests.ingest.support import START, signal
@@ -30,12 +31,12 @@ RESOLVED = SignalStatus.RESOLVED
 def decide(
     signals: list[Signal],
     *,
-    open_incident: bool = False,
+    opened: datetime | None = None,
     ended: EndedIncident | None = None,
     known: dict[str, datetime] | None = None,
     now: datetime = NOW,
 ) -> list[Fate]:
-    decision = decide_group(signals, open_incident=open_incident, ended=ended, known=known or {}, now=now)
+    decision = decide_group(signals, opened=opened, ended=ended, known=known or {}, now=now)
     return [decision.fates[one.id] for one in signals]
 
 
@@ -51,7 +52,7 @@ def test_the_first_signal_starts_and_the_others_join() -> None:
 
 
 def test_signals_of_an_open_incident_join_it() -> None:
-    assert decide([signal()], open_incident=True) == [(SignalFate.MERGED, FateReason.OPEN_INCIDENT)]
+    assert decide([signal()], opened=START) == [(SignalFate.MERGED, FateReason.OPEN_INCIDENT)]
 
 
 def test_a_resolution_of_nothing_is_suppressed() -> None:
@@ -76,11 +77,14 @@ def test_after_any_other_end_signals_count_with_the_incident_that_people_have_fo
     for state in (IncidentState.ESCALATED, IncidentState.DENIED, IncidentState.EXPIRED):
         assert decide([signal()], ended=ended(state, 9.9)) == [(SignalFate.MERGED, FateReason.HANDED_OVER)]
         assert decide([signal()], ended=ended(state, 10))[0].fate is SignalFate.STARTED
-    group = decide_group(
-        [signal()], open_incident=False, ended=ended(IncidentState.DENIED, 1), known={}, now=NOW
-    )
+    group = decide_group([signal()], opened=None, ended=ended(IncidentState.DENIED, 1), known={}, now=NOW)
     assert not group.deliver
     assert not any(is_heard(fate) for fate in group.fates.values())
+
+
+def test_an_incident_that_called_nobody_gives_no_rest() -> None:
+    for state in (IncidentState.MERGED, IncidentState.SUPPRESSED):
+        assert decide([signal("OOMKilled")], ended=ended(state, 2))[0].fate is SignalFate.STARTED
 
 
 def test_a_redelivered_signal_is_a_duplicate() -> None:
@@ -94,17 +98,32 @@ def test_an_alert_that_still_fires_long_after_its_incident_ended_opens_a_new_one
     assert decide([one], known=known, ended=ended(IncidentState.ESCALATED, 60))[0].fate is SignalFate.STARTED
 
 
+def test_an_incident_hears_of_what_was_recorded_only_before_it_was_opened() -> None:
+    one, opened = signal(), NOW - timedelta(minutes=1)
+    joined = [(SignalFate.MERGED, FateReason.OPEN_INCIDENT)]
+    for before in (timedelta(days=1), timedelta(minutes=1)):
+        assert decide([one], opened=opened, known={one.id: opened - before}) == joined
+    for after in (timedelta(0), timedelta(seconds=30)):
+        assert decide([one], opened=opened, known={one.id: opened + after})[0].reason is FateReason.DUPLICATE
+
+
+def test_a_repeat_is_a_duplicate_for_as_long_as_the_incident_that_heard_of_it_is_open() -> None:
+    one, opened = signal(), NOW - timedelta(days=3)
+    known = {one.id: opened + timedelta(minutes=1)}
+    assert decide([one], opened=opened, known=known) == [(SignalFate.MERGED, FateReason.DUPLICATE)]
+
+
 def test_a_group_of_duplicates_is_not_delivered() -> None:
     one = signal()
-    assert not decide_group([one], open_incident=True, ended=None, known={one.id: NOW}, now=NOW).deliver
+    assert not decide_group([one], opened=START, ended=None, known={one.id: NOW}, now=NOW).deliver
 
 
 def test_temporal_has_the_last_word_on_what_started() -> None:
     first, second = signal("A"), signal("B")
-    group = decide_group([first, second], open_incident=False, ended=None, known={}, now=NOW)
+    group = decide_group([first, second], opened=None, ended=None, known={}, now=NOW)
     joined = fates_after_delivery(group.fates, started=False)
     assert set(joined.values()) == {(SignalFate.MERGED, FateReason.OPEN_INCIDENT)}
-    open_ = decide_group([first, second], open_incident=True, ended=None, known={}, now=NOW)
+    open_ = decide_group([first, second], opened=START, ended=None, known={}, now=NOW)
     began = fates_after_delivery(open_.fates, started=True)
     assert [fate.fate for fate in began.values()] == [SignalFate.STARTED, SignalFate.MERGED]
 
@@ -145,6 +164,30 @@ def test_folding_keeps_the_news_that_a_kept_series_has_ended() -> None:
     assert {one.fingerprint for one in folded if one.status is RESOLVED} == series
 
 
+_SERIES = [
+    signal(name, status=status, started_at=START + timedelta(seconds=second), severity=severity)
+    for name, severity in (("A", Severity.LOW), ("B", Severity.CRITICAL), ("C", Severity.MEDIUM))
+    for status in SignalStatus
+    for second in range(3)
+]
+
+
+@given(st.lists(st.sampled_from(_SERIES), max_size=12), st.integers(1, 4))
+def test_folding_never_changes_whether_all_is_over(signals: list[Signal], most: int) -> None:
+    assert all_resolved(fold(signals, most)) is all_resolved(signals)
+
+
+def test_folding_keeps_the_firing_that_came_after_an_end() -> None:
+    later = START + timedelta(minutes=1)
+    first, over = signal("A"), signal("A", status=RESOLVED)
+    again = signal("A", started_at=later)
+    others = [signal(f"Alert{n}", status=status) for n in range(31) for status in SignalStatus]
+    folded = fold([first, over, again, *others])
+    assert again in folded
+    assert first not in folded
+    assert not all_resolved(folded)
+
+
 # -- whatever the order -----------------------------------------------------------------------------
 
 _POOL = [signal(name, object_name=obj) for obj in ("api", "web", "db") for name in ("OOMKilled", "Latency")]
@@ -154,7 +197,7 @@ class World:
     """Batches in, incidents out; incidents stay open, as they do for as long as a storm lasts."""
 
     def __init__(self) -> None:
-        self.open: set[str] = set()
+        self.open: dict[str, datetime] = {}
         self.known: dict[str, datetime] = {}
         self.started: list[str] = []
         self.fates: list[Fate] = []
@@ -165,13 +208,11 @@ class World:
         for one in signals:
             groups.setdefault(key_of(one.resource), []).append(one)
         for key, group in groups.items():
-            decision = decide_group(
-                group, open_incident=key in self.open, ended=None, known=self.known, now=NOW
-            )
+            decision = decide_group(group, opened=self.open.get(key), ended=None, known=self.known, now=NOW)
             for id_, fate in decision.fates.items():
                 if fate.fate is SignalFate.STARTED:
                     self.started.append(key)
-                    self.open.add(key)
+                    self.open[key] = NOW
                 if fate.reason is not FateReason.DUPLICATE:
                     self.heard.add(id_)
                 self.known[id_] = NOW

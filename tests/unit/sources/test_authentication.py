@@ -22,7 +22,7 @@ from cortexops.domain.errors import InvalidInput
 from cortexops.settings import load_settings
 from ingest.sources import SOURCES, ChecksSecrets, Secrets, Unauthorised, verify
 from ingest.sources.cloudwatch import is_sns_url
-from tests.unit.sources.payloads import FIRING, NOW, cloudwatch, subscription
+from tests.unit.sources.payloads import FIRING, NOW, alarm, cloudwatch, one, parse, subscription
 
 BODY = b'{"event": {}}'
 KEYS = Secrets(("old-secret-1", "new-secret-2"))
@@ -219,6 +219,14 @@ def test_a_message_without_a_subject_is_signed_without_one(signer: Signer) -> No
 def test_a_message_that_was_changed_after_signing_does_not(signer: Signer, change: dict[str, Any]) -> None:
     body = json.loads(signer.sign(notification())) | change
     assert not admitted("cloudwatch", {}, json.dumps(body).encode(), pinned(signer))
+
+
+def test_what_is_put_beside_a_signed_message_is_not_read(signer: Signer) -> None:
+    forged = json.loads(signer.sign(notification())) | alarm() | {"AlarmName": "forged"}
+    assert admitted("cloudwatch", {}, json.dumps(forged).encode(), pinned(signer))
+    assert one("cloudwatch", forged).name == "pod-memory-high"
+    confirmation = json.loads(signer.sign(subscription())) | alarm()
+    assert parse("cloudwatch", confirmation).signals == []
 
 
 def test_sns_signs_for_everybody_so_other_peoples_topics_do_not_get_in(signer: Signer) -> None:

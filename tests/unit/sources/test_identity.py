@@ -17,7 +17,8 @@ from ingest.decode import autodetect
 from ingest.labels import firing_times, series
 from ingest.source import SKEW, SKEW_LABEL, epoch_time, fingerprint_from
 from ingest.sources import SOURCES
-from tests.unit.sources.payloads import FIRING, NOW, RESOLVED, alertmanager, one, parse
+from tests.unit.sources.payloads import FIRING, NOW, RESOLVED, alertmanager, one, pagerduty, parse
+from workflows.signals import SignalLog
 
 SOURCES_DOCUMENT = (Path(__file__).resolve().parents[3] / "docs/sources.md").read_text("utf-8")
 
@@ -43,6 +44,16 @@ def test_the_end_of_an_alert_has_the_fingerprint_of_its_firing(source: str) -> N
     assert resolved.started_at >= firing.started_at
     assert resolved.ended_at is not None
     assert resolved.ended_at > firing.started_at
+
+
+def test_an_incident_that_was_reopened_and_resolved_again_is_over() -> None:
+    log = SignalLog()
+    for minute, kind in enumerate(("triggered", "resolved", "reopened", "resolved")):
+        payload = pagerduty(f"incident.{kind}")
+        payload["event"]["occurred_at"] = f"2026-03-01T12:0{minute}:05Z"
+        log.add([one("pagerduty", payload)])
+        assert log.all_resolved is (kind == "resolved")
+    assert len(log) == 1
 
 
 @pytest.mark.parametrize("source", sorted(FIRING))
