@@ -131,13 +131,17 @@ class Correlator:
         asked = time.monotonic()
         shared = await self._store.share(stream.identity, self.name, self._bus.partitions, self._ttl)
         self._trusted_until = asked + self._ttl.total_seconds() * _SAFETY
-        for number in [n for n, p in self._partitions.items() if n not in shared.kept or p.lost]:
+        for number, partition in list(self._partitions.items()):
+            if partition.fault is not None:
+                _log.error("partition given back", partition=number, error=partition.fault)
+            elif number in shared.kept and not partition.lost:
+                continue
             await self._close(number)
         for lease in shared.taken:
             await self._open(lease)
         for number in shared.kept:
-            if number not in self._partitions and number not in shared.release:
-                # ours by the books, but we could not open it: let it be taken anew
+            if number not in self._partitions:
+                # ours by the books, but we could not open it, or it broke: let it be taken anew
                 await self._store.release(Lease(stream.identity, number, -1, 0, (), {}), self.name)
         leaving = [self._partitions[number] for number in shared.release if number in self._partitions]
         await asyncio.gather(*(partition.drain(_GOODBYE) for partition in leaving))

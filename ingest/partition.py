@@ -119,10 +119,14 @@ class Partition:
         """Whether somebody else owns it now, as the books have told us."""
         return self._lost
 
+    @property
+    def fault(self) -> str | None:
+        """Which of its loops has ended of what nobody foresaw: it does not begin again by itself."""
+        return None if self._lost else ended(self._tasks)
+
     def problem(self) -> str | None:
         """None when it works, else what is wrong."""
-        fault = None if self._lost else ended(self._tasks)
-        return fault or self._read_problem or self._settler.problem or self._record_problem
+        return self.fault or self._read_problem or self._settler.problem or self._record_problem
 
     async def drain(self, seconds: float) -> None:
         """Read no more, and settle what is held, for so many seconds at most."""

@@ -8,11 +8,12 @@ in the books or wholly to be read again.
 from __future__ import annotations
 
 from collections import Counter as Sums
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from prometheus_client import Counter
 
@@ -21,14 +22,17 @@ from cortexops.domain.errors import PermanentError
 from cortexops.domain.partitions import Entry, Lease, Progress, Settlement
 from cortexops.domain.signal import FateReason, SignalFate
 from cortexops.metrics import EVENTS_INGESTED, SIGNAL_FATES, SIGNALS_DROPPED
-from cortexops.ports.bus import Envelope, PartitionReader, Place, SignalBus, StreamState
+from cortexops.ports.bus import Envelope, PartitionReader, Place, SignalBus
 from cortexops.ports.partitions import Fenced, PartitionStore
 from cortexops.telemetry import get_logger
 from ingest.grouping import Taken
 
 _UNKNOWN = "unknown"
+_MOST_PUBLISHERS = 4096  # that are remembered, the latest
+_MOST_SKIPS = 512
 
 _log = get_logger(__name__)
+V = TypeVar("V")
 
 
 @lru_cache
@@ -57,6 +61,54 @@ class _Gaps(NamedTuple):
 _NONE = _Gaps(0, 0)
 
 
+class _Jumps:
+    """Where the reader was moved on because the stream had discarded what came next.
+
+    The message after a jump belongs to one publisher; that others lost something too shows only when they are
+    read. So a jump is remembered until the partition is read to its end: what is not explained by then is left to
+    the audit, which may book it as soon as nothing waits, and must not be booked twice.
+    """
+
+    def __init__(self, floor: int) -> None:
+        self._position = floor  # of the newest message that was read
+        self._skips: deque[tuple[int, int]] = deque(maxlen=_MOST_SKIPS)  # not handed to us: [from, before)
+        self._first = 0  # the stream's oldest position, when we last asked
+        self._end = 0  # the first position after the latest jump
+        self._lost = 0  # positions that jumps went over, less what holes have explained
+        self._seen: dict[str, int] = {}  # publisher → position of its newest message
+
+    def read(self, envelope: Envelope) -> None:
+        """A message was read: the next one is expected behind it."""
+        self._skip_to(envelope.sequence)
+        self._position = max(self._position, envelope.sequence)
+        if envelope.place is not None:
+            _keep(self._seen, envelope.place.publisher, envelope.sequence)
+        if not envelope.behind:
+            self._skips.clear()
+            self._lost = 0
+
+    def _skip_to(self, sequence: int) -> None:
+        if sequence > self._position + 1:
+            self._skips.append((self._position + 1, sequence))
+            self._position = sequence - 1
+
+    async def explain(self, place: Place, messages: int, sequence: int, bus: SignalBus) -> bool:
+        """Whether so many messages of its publisher, missing before the one at this position, were discarded.
+        Raises `TemporaryError`."""
+        self._skip_to(sequence)
+        if self._skips and self._first < self._skips[-1][1]:
+            self._first = (await bus.stream()).first
+        while self._skips:
+            start, before = self._skips.popleft()
+            if self._first > start:  # what other partitions keep there is no loss
+                self._end = max(self._end, min(self._first, before))
+                self._lost += min(self._first, before) - start
+        if self._seen.get(place.publisher, 0) >= self._end or messages > self._lost:
+            return False
+        self._lost -= messages
+        return True
+
+
 class Recorder:
     """Keeps the books of one lease."""
 
@@ -66,12 +118,11 @@ class Recorder:
         self._bus = bus
         self._reader = reader
         self._progress = Progress(lease.floor)
-        self._position = lease.floor
+        self._jumps = _Jumps(lease.floor)
         self._places: dict[str, tuple[int, int]] = dict(lease.places)
         self._answers: dict[int, _Answers] = {}
         self._ready: list[int] = []
         self._gaps = _NONE
-        self._stream = StreamState(lease.stream, 0, 0)
 
     @property
     def held(self) -> int:
@@ -81,7 +132,7 @@ class Recorder:
     def read(self, envelope: Envelope, signals: int) -> bool:
         """A message with so many signals was read. False when an earlier owner has settled it."""
         self._place(envelope, signals)
-        self._position = envelope.sequence
+        self._jumps.read(envelope)
         if self._lease.settled(envelope.sequence):
             self._progress.skip(envelope.sequence)
             return False
@@ -174,16 +225,13 @@ class Recorder:
         discarded, or was never stored because the publisher got no answer and was told to send again.
         Raises `TemporaryError`.
         """
-        if envelope.place is None:
+        place = envelope.place
+        if place is None:
             return
-        if self._stream.first <= self._position + 1:
-            self._stream = await self._bus.stream()
-        if self._stream.first > self._position + 1:
-            message, signal = self._expected(envelope.place)
-            missing = envelope.place.signal - signal
-            self._gaps = _Gaps(
-                self._gaps.messages + envelope.place.message - message, self._gaps.signals + missing
-            )
+        message, signal = self._expected(place)
+        messages, missing = place.message - message, place.signal - signal
+        if await self._jumps.explain(place, messages, envelope.sequence, self._bus):
+            self._gaps = _Gaps(self._gaps.messages + messages, self._gaps.signals + missing)
             SIGNALS_DROPPED.inc(missing)
             _log.error("the stream discarded signals at its limit before they were read", number=missing)
 
@@ -197,8 +245,13 @@ class Recorder:
             _unnumbered().inc(signals)  # nobody has counted them before
             return
         expected = self._expected(place)
-        self._places.pop(place.publisher, None)  # the latest stand last
-        self._places[place.publisher] = (
-            max(expected[0], place.message + 1),
-            max(expected[1], place.signal + signals),
-        )
+        now = max(expected[0], place.message + 1), max(expected[1], place.signal + signals)
+        _keep(self._places, place.publisher, now)
+
+
+def _keep(kept: dict[str, V], publisher: str, value: V) -> None:
+    """The latest stand last; the oldest beyond what is remembered goes."""
+    kept.pop(publisher, None)
+    kept[publisher] = value
+    if len(kept) > _MOST_PUBLISHERS:
+        del kept[next(iter(kept))]

@@ -19,6 +19,7 @@ from cortexops.ports.store import Store
 from ingest.accept import accept
 from ingest.correlator import Correlator
 from ingest.owners import OwnerResolver
+from ingest.tasks import end
 from sandbox.engines.nats import NatsEngine
 from tests.ingest.support import START, RecordingStarter, eventually, metric, settings, signal, since, totals
 from tests.support.memory_store import MemoryStore
@@ -105,9 +106,7 @@ async def test_a_correlator_that_died_before_recording_causes_no_second_incident
             world.store.recording_failures = [FAST] * 1000  # what it delivers is not written down
             await dying.start()
             await eventually(lambda: world.starter.started == [API])
-            for task in dying._tasks:  # killed: nothing is given back
-                task.cancel()
-            await asyncio.gather(*dying._tasks, return_exceptions=True)
+            await end(*dying._tasks)  # killed: nothing is given back
             for partition in dying._partitions.values():
                 await partition.close()
         assert world.store.rows == []
@@ -144,6 +143,40 @@ async def test_while_temporal_or_the_database_is_away_signals_are_held_and_then_
         await asyncio.sleep(0.1)
         assert await world.unacknowledged() == 0
         assert len(world.store.rows) == 2
+
+
+async def test_a_partition_that_broke_is_given_back_and_taken_up_again(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, correlator={"lease_seconds": 2}) as world:
+        world.store.recording_failures = cast(Any, [RuntimeError("nobody foresaw this")])
+        async with world.correlator() as correlator:
+            await eventually(lambda: len(correlator.owned) == world.bus.partitions)
+            before = correlator.owned
+            await accept(world.bus, [signal("A")])
+            await eventually(lambda: len(world.store.rows) == 1, seconds=4)
+            await eventually(lambda: len(correlator.owned) == world.bus.partitions)
+            assert correlator.healthy() is None
+            raised = [number for number, epoch in correlator.owned.items() if epoch > before[number]]
+            assert len(raised) == 1
+            assert correlator.held == 0
+        assert world.starter.started == [API]
+
+
+async def test_a_broken_partition_that_another_correlator_waits_for_is_given_back_too(
+    nats_server: NatsEngine,
+) -> None:
+    async with rig(nats_server, correlator={"lease_seconds": 2}, nats={"partitions": 2}) as world:
+        async with world.correlator() as first:
+            await eventually(lambda: len(first.owned) == 2)
+            await asyncio.sleep(0.1)  # it sleeps until its next turn
+            await end(first._partitions[1]._tasks[0])
+            first._partitions[1]._tasks[0] = asyncio.create_task(_broken(), name="read-1")
+            async with world.correlator() as second:
+                await eventually(lambda: list(second.owned) == [1], seconds=4)
+                assert list(first.owned) == [0]
+
+
+async def _broken() -> None:
+    raise RuntimeError("nobody foresaw this")
 
 
 async def test_what_was_delivered_is_not_sent_again_because_the_database_was_away(
@@ -239,6 +272,24 @@ async def test_temporal_and_not_the_lagging_database_tells_whether_an_incident_w
         assert fates["web"] == (SignalFate.STARTED, FateReason.NEW_INCIDENT)
 
 
+async def test_an_alert_older_than_the_open_incident_is_delivered_to_it_once(nats_server: NatsEngine) -> None:
+    async with rig(nats_server, nats={"duplicate_window_seconds": 0.2}) as world:
+        now = datetime.now(UTC)
+        world.starter.running.add(API)
+        world.store.open.add(API)
+        world.store.opened[API] = now - timedelta(minutes=1)
+        world.store.known[signal("A").id] = now - timedelta(days=1)  # the incident of then has ended
+        for _ in range(3):
+            async with world.correlator():
+                known = world.store.counts.total()
+                await accept(world.bus, [signal("A")])
+                await eventually(lambda: world.store.counts.total() == known + 1)  # noqa: B023
+            await asyncio.sleep(0.4)
+        assert world.starter.told == [(API, [signal("A")])]
+        assert world.fates() == [(SignalFate.MERGED, FateReason.OPEN_INCIDENT)]
+        assert world.store.counts[Fate(SignalFate.MERGED, FateReason.DUPLICATE)] == 2
+
+
 async def test_a_storm_is_folded_and_every_signal_has_a_fate(nats_server: NatsEngine) -> None:
     before = totals()
     async with rig(nats_server, correlator={"window_seconds": 1, "batch": 1000}) as world:
@@ -270,6 +321,23 @@ async def test_what_the_stream_discarded_unread_is_counted_once(nats_server: Nat
         sums = since(before)
         assert sums.pop("ingested") == 401
         assert sum(sums.values()) == 401
+
+
+async def test_a_repeated_message_is_no_loss_when_the_stream_moves_on(nats_server: NatsEngine) -> None:
+    dropped = metric("cortexops_signals_dropped_total")
+    async with rig(nats_server) as world:
+        async with world.correlator():
+            for _ in range(2):
+                await world.bus.publish([signal("X")])
+            await eventually(lambda: len(world.store.rows) == 1)
+        last = (await world.bus.stream()).last
+        for n in range(3):
+            await world.bus.publish([signal(f"Z{n}", cluster="other")])
+        await world.jetstream.purge_stream("TELEMETRY", seq=last + 4)
+        await world.bus.publish([signal("Y")])
+        async with world.correlator():
+            await eventually(lambda: any(one.name == "Y" for one, _, _ in world.store.rows))
+        assert metric("cortexops_signals_dropped_total") == dropped
 
 
 async def test_it_goes_on_after_the_bus_was_killed(nats_server: NatsEngine) -> None:

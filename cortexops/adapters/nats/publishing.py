@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
@@ -58,9 +58,19 @@ class _Parcel:
         return self.parts[0] if len(self.parts) == 1 else b"[" + b",".join(self.parts) + b"]"
 
 
+class _Number(NamedTuple):
+    """What a parcel was sent under."""
+
+    publisher: str
+    subject: str
+    before: tuple[int, int]  # messages and signals sent earlier
+    after: tuple[int, int]
+
+
 class Publisher:
     """Numbers what it sends for each subject. After a failure, when nobody knows what the stream took, it
-    goes on under another name, so that a gap in its numbers always means that the stream discarded."""
+    goes on under another name, so that a gap in its numbers always means that the stream discarded. What the
+    stream has already is not stored again, so its number is used for the next message."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -88,13 +98,22 @@ class Publisher:
         parcels = list(self._parcels(signals))
         for start in range(0, len(parcels), _IN_FLIGHT):
             part = parcels[start : start + _IN_FLIGHT]
-            sent = [await self._send(parcel.subject, parcel.body, self._headers(parcel)) for parcel in part]
-            for parcel, answer in zip(part, await self._answers(sent), strict=True):
+            numbers: list[_Number] = []
+            unused: list[_Number] = []
+            sent: list[tuple[str, asyncio.Future[Msg]]] = []
+            for parcel in part:  # numbered in the order of sending, also beside other calls
+                numbers.append(self._number(parcel))
+                sent.append(await self._send(parcel.subject, parcel.body, _headers(parcel, numbers[-1])))
+            for parcel, number, answer in zip(part, numbers, await self._answers(sent), strict=True):
                 if isinstance(answer, TemporaryError):
                     failure = answer
                     continue
+                duplicate = bool(answer.get("duplicate"))
+                if duplicate:
+                    unused.append(number)
                 for index in parcel.indices:
-                    outcome[index] = bool(answer.get("duplicate"))
+                    outcome[index] = duplicate
+            self._take_back(unused)
             if failure is not None:
                 self._rename()
                 self._connection.doubt()
@@ -128,10 +147,21 @@ class Publisher:
         for subject, (indices, parts, _) in open_parcels.items():
             yield _parcel(subject, indices, parts, signals)
 
-    def _headers(self, parcel: _Parcel) -> dict[str, str]:
-        messages, signals = self._sent.get(parcel.subject, (0, 0))
-        self._sent[parcel.subject] = messages + 1, signals + len(parcel.indices)
-        return {"Nats-Msg-Id": parcel.id, PLACE: f"{self._name}/{messages}/{signals}"}
+    def _number(self, parcel: _Parcel) -> _Number:
+        messages, signals = before = self._sent.get(parcel.subject, (0, 0))
+        after = self._sent[parcel.subject] = messages + 1, signals + len(parcel.indices)
+        return _Number(self._name, parcel.subject, before, after)
+
+    def _take_back(self, unused: Sequence[_Number]) -> None:
+        """Numbers of messages that were not stored. Where others were sent after them, a gap remains that means
+        nothing: then what follows has another name."""
+        for number in reversed(unused):
+            if number.publisher != self._name:
+                return
+            if self._sent[number.subject] != number.after:
+                self._rename()
+                return
+            self._sent[number.subject] = number.before
 
     async def _ready(self) -> None:
         await self._connection.ensure()
@@ -183,6 +213,11 @@ def _parcel(subject: str, indices: list[int], parts: list[bytes], signals: Seque
     ids = [signals[index].id for index in indices]
     name = ids[0] if len(ids) == 1 else hashlib.sha256("".join(ids).encode()).hexdigest()[:32]
     return _Parcel(subject, indices, parts, name)
+
+
+def _headers(parcel: _Parcel, number: _Number) -> dict[str, str]:
+    messages, signals = number.before
+    return {"Nats-Msg-Id": parcel.id, PLACE: f"{number.publisher}/{messages}/{signals}"}
 
 
 def _answer(future: asyncio.Future[Msg]) -> dict[str, Any] | TemporaryError:

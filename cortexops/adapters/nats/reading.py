@@ -62,17 +62,24 @@ class JetStreamReader:
         self._arrived = asyncio.Event()
         self._asked = 0  # messages that pull requests at the server may still bring
         self._asked_until = 0.0
+        self._handed = 0  # messages that the consumer has sent us: it numbers them
         self._consumer_lost = True
-        connection.back.append(self._again)
+        self._losses = 0
+        connection.lost.append(self._lose)
+        connection.back.append(self._lose)
 
-    def _again(self) -> None:
+    def _lose(self) -> None:
+        """Go on with a new consumer. The server may serve our request on: what comes of it may follow on messages
+        that were lost on the way, and is the new consumer's to bring."""
         self._asked = 0
         self._consumer_lost = True
+        self._losses += 1
         self._arrived.set()
 
     async def open(self) -> None:
         """Make the consumer. Raises `TemporaryError`."""
         await self._connection.ensure()
+        losses = self._losses
         stream, jetstream = self._connection.settings.stream, self._connection.client.jetstream()
         try:
             with suppress(NotFoundError):
@@ -86,8 +93,8 @@ class JetStreamReader:
                 )
         except (APIError, *CLIENT_ERRORS) as error:
             raise TemporaryError(f"JetStream has no consumer for us: {type(error).__name__}") from None
-        self._asked = 0
-        self._consumer_lost = False
+        self._asked = self._handed = 0
+        self._consumer_lost = losses != self._losses  # the connection may have broken meanwhile
 
     def _config(self) -> ConsumerConfig:
         return ConsumerConfig(
@@ -103,7 +110,8 @@ class JetStreamReader:
         )
 
     async def close(self) -> None:
-        self._connection.back.remove(self._again)
+        self._connection.lost.remove(self._lose)
+        self._connection.back.remove(self._lose)
         subscription, self._subscription = self._subscription, None
         if subscription is None or self._connection.client.is_closed:
             return
@@ -116,9 +124,16 @@ class JetStreamReader:
         if not message.reply:
             self._on_status(message.headers or {})
             return
+        if self._consumer_lost:
+            return
+        if _number(message) != self._handed + 1:
+            _log.warning("messages were lost on the way; reading them again", consumer=self._name)
+            self._lose()
+            return
         self._asked -= 1
+        self._handed += 1
         envelope = _envelope(message)
-        if envelope.sequence > self._last:  # else a repetition after the server came back
+        if envelope.sequence > self._last:  # else the server repeats what was not acknowledged for long
             self._last = envelope.sequence
             self._received.append(envelope)
             self._tokens.append((envelope.sequence, message.reply))
@@ -182,15 +197,27 @@ class JetStreamReader:
             _log.debug("acknowledgement lost", error=type(error).__name__)
 
 
-def _envelope(message: Msg) -> Envelope:
+def _figures(message: Msg) -> list[str]:
+    """Times delivered, position in the stream, number of the consumer, time, messages left."""
     tokens = message.reply.split(".")
-    at = 4 if len(tokens) == _ACK_TOKENS else 6  # a domain and an account stand before the stream
+    return (
+        tokens[4:] if len(tokens) == _ACK_TOKENS else tokens[6:]
+    )  # a domain and an account stand before the stream
+
+
+def _number(message: Msg) -> int:
+    """Which of all that its consumer has sent it is."""
+    return int(_figures(message)[2])
+
+
+def _envelope(message: Msg) -> Envelope:
+    _, sequence, _, stored_at, behind, *_ = _figures(message)
     return Envelope(
         data=message.data,
-        sequence=int(tokens[at + 1]),
-        stored_at=int(tokens[at + 3]) / 1e9,
+        sequence=int(sequence),
+        stored_at=int(stored_at) / 1e9,
         place=_place(message),
-        behind=int(tokens[at + 4]),
+        behind=int(behind),
     )
 
 

@@ -44,6 +44,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        raise _ours(error.orig, lost=error.connection_invalidated) from None
+    except pg.Error as error:  # of the driver's own cursor, which copies
         raise _ours(error) from None
     except PoolTimeout:
         raise TemporaryError("all connections to Postgres are in use", delay=_PAUSE) from None
@@ -51,8 +53,7 @@ def translated() -> Iterator[None]:
         raise TemporaryError(f"Postgres does not answer ({type(error).__name__})", delay=_PAUSE) from None
 
 
-def _ours(error: DBAPIError) -> CortexError:
-    cause = error.orig
+def _ours(cause: BaseException | None, *, lost: bool = False) -> CortexError:
     name = type(cause).__name__
     if isinstance(cause, pg.SerializationFailure | pg.DeadlockDetected):
         return TemporaryError("two transactions met; try again", delay=_SHORT_PAUSE)
@@ -60,7 +61,7 @@ def _ours(error: DBAPIError) -> CortexError:
         isinstance(cause, pg.OperationalError) and "authentication failed" in str(cause)
     ):
         return TemporaryError("Postgres refuses the user or the password", delay=_PAUSE)
-    if error.connection_invalidated or isinstance(cause, pg.OperationalError | pg.InterfaceError):
+    if lost or isinstance(cause, pg.OperationalError | pg.InterfaceError):
         return TemporaryError(f"Postgres does not answer ({name})", delay=_PAUSE)
     if isinstance(cause, pg.UniqueViolation):
         return Conflict(f"another row of {cause.diag.table_name} is there already")
