@@ -22,7 +22,7 @@ from cortexops.contracts.records import (
 )
 from cortexops.domain.audit import AuditEntry, AuditType
 from cortexops.domain.guardrails import Guardrails
-from cortexops.domain.incident import IncidentState, Reason
+from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.message import Message
 from cortexops.domain.policy import PolicyDecision
 from cortexops.domain.postmortem import write_postmortem
@@ -49,17 +49,23 @@ class RecordActivities(Records):
 
     @activity.defn
     async def record(self, order: RecordInput) -> None:
+        await self._record(order)
+        _count(order.settled)
+
+    async def _record(self, order: RecordInput) -> bool:
+        """Whether it was stored: an incident that has ended is left as it is. Counts nothing, since what follows
+        may fail and all of it be tried again."""
         with for_temporal():
             if order.settled is not None:
                 await self._settle(order.settled)
-            await self._store.update_incident(order.incident, order.entries, order.messages)
-        if order.settled is not None:  # when all of it is stored: until then it is tried again
-            APPROVALS.labels(result=order.settled.state).inc()
+            return await self._store.update_incident(order.incident, order.entries, order.messages)
 
     @activity.defn
     async def decide(self, order: DecideInput) -> PolicyDecision:
-        await self.record(order.record)
-        return await self._decider.decide(order)
+        await self._record(order.record)
+        decision = await self._decider.decide(order)
+        _count(order.record.settled)
+        return decision
 
     @activity.defn
     async def reassess(self, order: ReassessInput) -> Hold:
@@ -76,7 +82,8 @@ class RecordActivities(Records):
     @activity.defn
     async def ask_approval(self, order: AskInput) -> None:
         with for_temporal():
-            await self._store.update_incident(order.incident, order.entries[:-1], order.messages)
+            if not await self._store.update_incident(order.incident, order.entries[:-1], order.messages):
+                return  # it has ended: nobody is asked any more
             await self._store.request_approval(order.request, order.entries[-1], order.asking)
         APPROVALS.labels(result="requested").inc()
 
@@ -89,7 +96,7 @@ class RecordActivities(Records):
     async def settle_approval(self, order: SettleInput) -> None:
         with for_temporal():
             await self._settle(order)
-        APPROVALS.labels(result=order.state).inc()
+        _count(order)
 
     async def _settle(self, order: SettleInput) -> None:
         await self._store.settle_approval(order.approval_id, order.state, order.entry, order.message)
@@ -97,28 +104,45 @@ class RecordActivities(Records):
     @activity.defn
     async def close_incident(self, order: CloseInput) -> None:
         incident = order.incident
-        await self.record(order)
+        stored = await self._record(order)
         with for_temporal():
+            if not stored and await self._ended_otherwise(incident):
+                return
             if order.case is not None:
                 await self._store.add_case(order.case)
-            if not incident.drill:
-                WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
-            if incident.state in _WITHOUT_POSTMORTEM:
-                return
-            events = await self._store.events(incident.id)
-            diagnosis = await self._store.diagnosis(incident.id)
-            used = diagnosis is not None and diagnosis.runbook is not None
-            rows = await self._store.rows_of(incident.id) if used else ()
-            postmortem = write_postmortem(incident, diagnosis, events, rows)
-            entry = AuditEntry(
-                chain=incident.id,
-                type=AuditType.POSTMORTEM,
-                reason=incident.reason,
-                detail=f"{postmortem.id} is open for review",
-                at=incident.updated_at,
-                idempotency_key=f"{incident.run_id}:postmortem",
-            )
-            await self._store.save_postmortem(postmortem, entry)
+            if incident.state not in _WITHOUT_POSTMORTEM:
+                await self._write_postmortem(incident)
+        _count(order.settled)
+        if not incident.drill:
+            WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
+
+    async def _ended_otherwise(self, incident: Incident) -> bool:
+        """Whether the end in the books is another one, such as that of `cortexops terminate`. An earlier try of
+        the very same end is not: what follows on it may still be missing."""
+        known = await self._store.incident(incident.id)
+        return known is not None and (known.state, known.ended_at) != (incident.state, incident.ended_at)
+
+    async def _write_postmortem(self, incident: Incident) -> None:
+        events = await self._store.events(incident.id)
+        diagnosis = await self._store.diagnosis(incident.id)
+        used = diagnosis is not None and diagnosis.runbook is not None
+        rows = await self._store.rows_of(incident.id) if used else ()
+        postmortem = write_postmortem(incident, diagnosis, events, rows)
+        entry = AuditEntry(
+            chain=incident.id,
+            type=AuditType.POSTMORTEM,
+            reason=incident.reason,
+            detail=f"{postmortem.id} is open for review",
+            at=incident.updated_at,
+            idempotency_key=f"{incident.run_id}:postmortem",
+        )
+        await self._store.save_postmortem(postmortem, entry)
+
+
+def _count(settled: SettleInput | None) -> None:
+    """Count how an approval ended, once everything is stored."""
+    if settled is not None:
+        APPROVALS.labels(result=settled.state).inc()
 
 
 def _its_turn(order: ReassessInput) -> tuple[AuditEntry, Message]:

@@ -48,7 +48,7 @@ class Lifted(NamedTuple):
 
     silence: Silence
     told: int
-    """How many workflows were told."""
+    """How many incidents' workflows were told."""
     complete: bool
     """False when some could not be told; lifting again tells them."""
 
@@ -59,11 +59,15 @@ def new_id() -> str:
 
 
 class Silencing:
-    """Adds and lifts silences. `connect` gives the Temporal client and is asked only when one was lifted."""
+    """Adds and lifts silences. `connect` gives the Temporal client and is asked only when one was lifted.
+    `pause_seconds` pass before those that are still held are told once more."""
 
-    def __init__(self, store: HeldStore, connect: Callable[[], Awaitable[Client]]) -> None:
+    def __init__(
+        self, store: HeldStore, connect: Callable[[], Awaitable[Client]], *, pause_seconds: float = 2.0
+    ) -> None:
         self._store = store
         self._connect = connect
+        self._pause = pause_seconds
 
     async def add(self, silence: Silence, now: datetime, *, via: str) -> Silence:
         """Keep it, with the audit event of `created_by`. Raises `InvalidInput`, `TemporaryError`."""
@@ -87,29 +91,37 @@ class Silencing:
         return Lifted(silence, told, complete)
 
     async def _look_again(self) -> tuple[int, bool]:
-        done: list[bool | None] = []
+        """Twice: a workflow that was just being held when the silence was lifted shows it in the books only a
+        moment later, and forgets what it was told while it still asked."""
+        done: dict[str, bool | None] = {}
         try:
             async with asyncio.timeout(_ALL):
-                held = await self._held()
-                if not held:
-                    return 0, True
-                client = await self._connect()
-                gate = asyncio.Semaphore(_AT_ONCE)
-
-                async def tell(incident: Incident) -> None:
-                    async with gate:
-                        done.append(await _tell(client, incident))
-
-                await asyncio.gather(*(tell(incident) for incident in held))
+                await self._tell_held(done)
+                await asyncio.sleep(self._pause)
+                await self._tell_held(done)
         except TimeoutError:
             _log.error(
-                "not all held incidents were told in time that a silence was lifted", told=done.count(True)
+                "not all held incidents were told in time that a silence was lifted", told=_count(done)
             )
-            return done.count(True), False
+            return _count(done), False
         except TemporaryError as error:
             _log.error("held incidents were not told that a silence was lifted", error=str(error))
-            return done.count(True), False
-        return done.count(True), False not in done
+            return _count(done), False
+        return _count(done), False not in done.values()
+
+    async def _tell_held(self, done: dict[str, bool | None]) -> None:
+        held = await self._held()
+        if not held:
+            return
+        client = await self._connect()
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def tell(incident: Incident) -> None:
+            async with gate:
+                told = await _tell(client, incident)
+                done[incident.id] = True if done.get(incident.id) and told is None else told
+
+        await asyncio.gather(*(tell(incident) for incident in held))
 
     async def _held(self) -> Sequence[Incident]:
         """All open incidents that something holds."""
@@ -123,6 +135,10 @@ class Silencing:
                 return [incident for incident in found.values() if incident.held_until is not None]
             # Incidents of the very same microsecond may stand on both sides of the page's edge.
             before = page[-1].detected_at + timedelta(microseconds=1)
+
+
+def _count(done: dict[str, bool | None]) -> int:
+    return sum(1 for told in done.values() if told)
 
 
 async def _tell(client: Client, incident: Incident) -> bool | None:

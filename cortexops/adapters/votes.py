@@ -71,8 +71,8 @@ class VoteBox:
     ) -> VoteResult:
         """Deliver the vote of a person whose identity was verified; `digest` names the diff that they saw.
 
-        The answer that this person gave already is `ALREADY_VOTED`, with how the approval stands: it counts as
-        it did. Raises `InvalidInput` without a reason where one is needed, `VoteNotCounted` when the vote does
+        The answer that this person gave already is `ALREADY_VOTED`, with how the approval stands: it counts
+        once. Raises `InvalidInput` without a reason where one is needed, `VoteNotCounted` when the vote does
         not count, after that is in the audit trail, and `TemporaryError` when it cannot be known now.
         """
         reason = checked_reason(decision, reason)
@@ -85,13 +85,10 @@ class VoteBox:
             if record is None or incident is None:
                 raise VoteNotCounted(VoteRefusal.NO_SUCH_APPROVAL)
             if stands(record.votes, vote):
-                await self._refusals.vote(
-                    approval_id, person, decision, VoteRefusal.ALREADY_VOTED,
-                    incident_id=incident.id, digest=digest,
-                )  # fmt: skip
-                return self._standing(record)
+                return await self._again(vote, record, incident)
             if _answered(record, vote):  # the id of the same click would hide that it is another change
                 raise VoteNotCounted(too_late(record.state) or VoteRefusal.CHANGED_DIFF)
+            await self._stop_first(record, incident)
             return await self._deliver(vote, record, incident)
         except VoteNotCounted as refused:
             about = incident.id if incident else ""
@@ -99,6 +96,26 @@ class VoteBox:
                 approval_id, person, decision, refused.refusal, incident_id=about, digest=digest
             )
             raise
+
+    async def _again(self, vote: Vote, record: ApprovalRecord, incident: Incident) -> VoteResult:
+        """An answer that is in the books. Its workflow may have lost it when Temporal was started anew between
+        the two, so it is sent once more while anything can follow on it: by its id it counts once."""
+        if record.state is ApprovalState.PENDING:
+            await self._stop_first(record, incident)
+            await self._deliver(vote, record, incident)
+        await self._refusals.vote(
+            vote.approval_id, vote.person, vote.decision, VoteRefusal.ALREADY_VOTED,
+            incident_id=incident.id, digest=vote.digest,
+        )  # fmt: skip
+        return self._standing(record)
+
+    async def _stop_first(self, record: ApprovalRecord, incident: Incident) -> None:
+        """Nobody's approval may overtake what somebody else said against the change: whoever stops it has done
+        so once it is in the books, even if the workflow has lost it."""
+        if record.state is ApprovalState.PENDING:
+            for said in record.votes:
+                if said.decision is not Decision.APPROVE:
+                    await self._deliver(said, record, incident)
 
     def _standing(self, record: ApprovalRecord) -> VoteResult:
         """How the approval stands for somebody who has answered before. The books may be a moment behind."""

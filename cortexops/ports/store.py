@@ -71,8 +71,10 @@ class IncidentStore(Protocol):
 
     async def update_incident(
         self, incident: Incident, entries: Sequence[AuditEntry], messages: Sequence[Message] = ()
-    ) -> None:
-        """Store state and audit entries and queue messages for all notifiers, in one transaction."""
+    ) -> bool:
+        """Store state and audit entries and queue messages for all notifiers, in one transaction. False when the
+        incident has ended already: then nothing of it is stored, and the call that ended it loses nothing when it
+        is repeated."""
         ...
 
     async def save_diagnosis(self, incident_id: str, diagnosis: Diagnosis) -> None: ...
@@ -97,8 +99,8 @@ class IncidentStore(Protocol):
         """The newest ended incident of each key, where there is one."""
         ...
 
-    async def open_keys(self, keys: Sequence[str]) -> set[str]:
-        """Which of these keys have an incident that has not ended."""
+    async def open_keys(self, keys: Sequence[str]) -> dict[str, datetime]:
+        """Which of these keys have an incident that has not ended, and when it was detected."""
         ...
 
     async def known_signals(self, ids: Sequence[str]) -> dict[str, datetime]:

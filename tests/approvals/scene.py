@@ -87,6 +87,8 @@ class Scene:
         text = await how[channel](
             channel, who, decision, digest or self.request.digest, approval or self.request.id
         )
+        if text.startswith("You have answered"):
+            return "already_voted"
         for refusal, words in REFUSAL_TEXTS.items():
             if words in text:
                 return refusal.value

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cortexops.adapters.postgres import PostgresStore
-from cortexops.adapters.votes import VoteBox
+from cortexops.adapters.votes import VoteBox, update_id
 from cortexops.cli.main import app as cli
+from cortexops.contracts.incident import VOTE, VoteResult
 from cortexops.domain.approval import (
     LONGEST_REASON,
     ApprovalState,
@@ -24,8 +25,9 @@ from cortexops.domain.approval import (
 )
 from cortexops.domain.audit import AuditType
 from cortexops.domain.errors import InvalidInput
+from cortexops.domain.message import MessageKind
 from tests.console.support import ANA, World, csrf_in, sign_in
-from tests.support.case import DIGEST, entry, open_case
+from tests.support.case import DIGEST, entry, open_case, tell
 
 STOPS = ("deny", "take-over")
 EMPTY = ("", " ", "\n\t", "\u200b\u200b", "\u2060 \ufeff")
@@ -110,9 +112,27 @@ async def test_no_way_around_it_leads_to_the_workflow(world: World) -> None:
         await votes.cast(f"{incident.id}-approval-1", ana, Decision.DENY, "\u200b", DIGEST)
 
 
+class Workflow:
+    """Takes every vote that is delivered; stands in for the client, too."""
+
+    def __init__(self) -> None:
+        self.delivered: list[tuple[str, Vote]] = []
+
+    def get_workflow_handle(self, *_: Any, **__: Any) -> Workflow:
+        return self
+
+    async def execute_update(self, name: str, vote: Vote, *, id: str, **_: Any) -> VoteResult:
+        assert name == VOTE
+        self.delivered.append((id, vote))
+        return VoteResult(
+            approval_id=vote.approval_id, state=ApprovalState.PENDING, approvals=1, quorum=1
+        )  # as it stood then
+
+
+@pytest.mark.parametrize("pending", [True, False])
 @pytest.mark.parametrize(("quorum", "state"), [(1, ApprovalState.APPROVED), (2, ApprovalState.PENDING)])
-async def test_a_repeated_answer_is_told_with_how_it_stands_and_does_not_reach_the_workflow(
-    world: World, quorum: int, state: ApprovalState
+async def test_a_repeated_answer_is_told_with_how_it_stands_and_goes_to_a_workflow_that_still_waits(
+    world: World, quorum: int, state: ApprovalState, pending: bool
 ) -> None:
     incident = await open_case(world.store, request={"quorum": quorum})
     approval = f"{incident.id}-approval-1"
@@ -123,16 +143,36 @@ async def test_a_repeated_answer_is_told_with_how_it_stands_and_does_not_reach_t
     await world.store.record_vote(
         vote, entry(incident.id, AuditType.APPROVAL_VOTE, 94, "approve", actor="ana")
     )
-    nowhere: Any = None
-    votes = VoteBox(nowhere, world.store, clock=world.clock)
+    if not pending:
+        state = ApprovalState.APPROVED
+        decided = entry(incident.id, AuditType.APPROVAL_DECIDED, 95, "approved")
+        said = tell(incident, MessageKind.APPROVAL_DECIDED, "approved", 95)
+        await world.store.settle_approval(approval, state, decided, said)
+    workflow: Any = Workflow()
+    votes = VoteBox(workflow, world.store, clock=world.clock)
     again = await votes.cast(approval, ana, Decision.APPROVE, "and again", DIGEST)
     assert (again.outcome, again.state) == (VoteOutcome.ALREADY_VOTED, state)
     assert (again.approvals, again.quorum) == (1, quorum)
+    sent = [update_id(approval, ana, Decision.APPROVE)] if pending else []
+    assert [one for one, _ in workflow.delivered] == sent
     record = await world.store.approval(approval)
     assert record is not None
     assert [v.reason for v in record.votes] == ["matches e4"]
     refused = [e for e in await world.store.events(incident.id) if e.type == AuditType.VOTE_REFUSED]
     assert [(e.actor, e.reason) for e in refused] == [("ana", "already_voted")]
+
+
+async def test_nobodys_approval_overtakes_a_no_that_is_in_the_books(world: World) -> None:
+    incident = await open_case(world.store)
+    approval = f"{incident.id}-approval-1"
+    ana, bo = (Person(id=name, roles=("oncall",), via="token") for name in ("ana", "bo"))
+    no = Vote(approval_id=approval, person=ana, decision=Decision.DENY, digest=DIGEST, reason="a release")
+    await world.store.record_vote(no, entry(incident.id, AuditType.APPROVAL_VOTE, 94, "deny", actor="ana"))
+    workflow: Any = Workflow()
+    await VoteBox(workflow, world.store, clock=world.clock).cast(approval, bo, Decision.APPROVE, "", DIGEST)
+    assert [(vote.person.id, vote.decision.value) for _, vote in workflow.delivered] == [
+        ("ana", "deny"), ("bo", "approve"),
+    ]  # fmt: skip
 
 
 async def test_the_page_and_the_api_say_already_voted(world: World) -> None:

@@ -32,11 +32,11 @@ VALUES (:id, :key, :run_id, :state, :severity, :drill, :detected_at, :updated_at
         CAST(:body AS jsonb))
 ON CONFLICT (key, run_id) DO NOTHING
 """
-# A try that comes late must not take an ended incident back, nor replace what is newer.
+# A try that comes late must not replace what is newer.
 _UPDATE = """
 UPDATE incidents SET state = :state, severity = :severity, updated_at = :updated_at, ended_at = :ended_at,
     body = CAST(:body AS jsonb)
-WHERE id = :id AND ended_at IS NULL AND updated_at <= :updated_at
+WHERE id = :id AND updated_at <= :updated_at
 """
 _LIST = """
 SELECT body FROM incidents WHERE (NOT :open_only OR ended_at IS NULL)
@@ -98,17 +98,20 @@ class IncidentBook:
 
     async def update_incident(
         self, incident: Incident, entries: Sequence[AuditEntry], messages: Sequence[Message] = ()
-    ) -> None:
+    ) -> bool:
         """Raises `NotFound` when the incident was never opened."""
         async with self._database.begin() as connection:
             found = await row(
-                connection, "SELECT id FROM incidents WHERE id = :id FOR UPDATE", id=incident.id
+                connection, "SELECT ended_at FROM incidents WHERE id = :id FOR UPDATE", id=incident.id
             )
             if found is None:
                 raise NotFound(f"incident {incident.id} was not found")
+            if found["ended_at"] is not None:  # nobody may hear or read of a second end
+                return False
             await run(connection, _UPDATE, **_columns(incident))
             await outbox.queue(connection, self._notifiers, messages)
             await audit.append(connection, entries)
+        return True
 
     async def save_diagnosis(self, incident_id: str, diagnosis: Diagnosis) -> None:
         """The newest diagnosis of an incident stays. Raises `NotFound` when there is no such incident."""
@@ -157,14 +160,15 @@ class IncidentBook:
             for item in found
         }
 
-    async def open_keys(self, keys: Sequence[str]) -> set[str]:
+    async def open_keys(self, keys: Sequence[str]) -> dict[str, datetime]:
         async with self._database.begin() as connection:
             found = await rows(
                 connection,
-                "SELECT DISTINCT key FROM incidents WHERE key = ANY(:keys) AND ended_at IS NULL",
+                "SELECT key, max(detected_at) AS at FROM incidents "
+                "WHERE key = ANY(:keys) AND ended_at IS NULL GROUP BY key",
                 keys=[clean(key) for key in keys],
             )
-        return {item["key"] for item in found}
+        return {item["key"]: item["at"] for item in found}
 
 
 async def _born(connection: AsyncConnection, draft: Incident, signals: Sequence[Signal]) -> Incident:

@@ -108,9 +108,37 @@ async def test_a_late_try_does_not_take_an_incident_back(store: PostgresStore) -
     late = moved(incident, IncidentState.INVESTIGATING, seconds=90)
     await store.update_incident(ended, [])
     for update in (older, late):
-        await store.update_incident(update, [an_entry(incident.id)])
+        assert not await store.update_incident(update, [an_entry(incident.id)])
     assert await store.incident(incident.id) == ended
-    assert len(await store.events(incident.id)) == 3  # what was said about it is kept all the same
+    assert len(await store.events(incident.id)) == 1  # it was opened
+
+
+async def test_nobody_hears_or_reads_of_a_second_end(store: PostgresStore) -> None:
+    incident = await opened(store)
+    waiting = await store.waiting()
+    await store.end_orphan(moved(incident, IncidentState.ESCALATED, seconds=60), [], [], [])
+    late = moved(incident, IncidentState.RESOLVED, seconds=90)
+    entry = an_entry(incident.id, data={"after": "RESOLVED"})
+    assert not await store.update_incident(late, [entry], [a_message(late, "ended")])
+    assert [e for e in await store.events(incident.id) if e.data.get("after") == "RESOLVED"] == []
+    assert await store.waiting() == waiting
+    known = await store.incident(incident.id)
+    assert known is not None
+    assert known.state is IncidentState.ESCALATED
+
+
+async def test_the_call_that_ended_it_loses_nothing_when_it_is_repeated(store: PostgresStore) -> None:
+    incident = await opened(store)
+    ended = moved(incident, IncidentState.RESOLVED)
+    entry = an_entry(incident.id)
+    said = [
+        await store.update_incident(ended, [entry], [a_message(ended, "ended")]),
+        await store.update_incident(ended, [entry], [a_message(ended, "ended")]),
+    ]
+    assert said == [True, False]
+    assert await store.incident(incident.id) == ended
+    assert len(await store.events(incident.id)) == 2
+    assert await store.waiting() == 4
 
 
 async def test_listing_filters_and_pages(store: PostgresStore) -> None:
@@ -132,14 +160,15 @@ async def test_open_and_ended_keys(store: PostgresStore) -> None:
         incident = await opened(store, key=key, run=run)
         if key != "c":
             await store.update_incident(moved(incident, IncidentState.RESOLVED, seconds=int(run)), [])
-    await opened(store, key="b", run="5")
+    await opened(store, key="b", run="5", detected_at=NOW + timedelta(minutes=5))
     ended = await store.last_ended(["a", "b", "c", "none"])
     assert {key: (found.id[-3:], found.ended_at) for key, found in ended.items()} == {
         "a": ("002", NOW + timedelta(seconds=2)),
         "b": ("003", NOW + timedelta(seconds=3)),
     }
-    assert await store.open_keys(["a", "b", "c", "none"]) == {"b", "c"}
-    assert await store.open_keys([]) == set()
+    opening = await store.open_keys(["a", "b", "c", "none"])
+    assert opening == {"b": NOW + timedelta(minutes=5), "c": NOW}
+    assert await store.open_keys([]) == {}
 
 
 async def test_the_newest_diagnosis_stays(store: PostgresStore) -> None:
@@ -159,7 +188,7 @@ async def test_what_postgres_cannot_hold_is_replaced_not_refused(store: Postgres
     )
     (stored,) = await store.signals_of(incident.id)
     assert (stored.summary, stored.labels) == ("killed�by", {"a�": r"\u0000 as text"})
-    assert await store.open_keys(["k\x00"]) == {"k�"}
+    assert set(await store.open_keys(["k\x00"])) == {"k�"}
     assert (await store.events(incident.id))[0].detail == "d⟨U+0000⟩"
     assert (await store.verify())[1] == []
 
