@@ -12,6 +12,7 @@ from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import Effect, LedgerRow
 from cortexops.domain.manifest import Proposal
 from cortexops.domain.resource import JSON, ResourceRef
+from cortexops.domain.snapshot import masked_edit
 from cortexops.ports.cluster import WritableCluster
 from cortexops.ports.forge import Fate, Forge
 
@@ -35,8 +36,8 @@ class Proposing:
         return change.model_copy(update={"operation_id": operation})
 
     async def judge(self, cluster: WritableCluster, change: Change, live: JSON) -> Judged:
-        lines = tuple(await self._forge.preview(_proposal(change)))
-        return Judged(lines, lines, change)
+        lines = await self._forge.preview(_proposal(change))
+        return Judged(lines.bare, lines.shown, change)
 
     async def effect(self, cluster: WritableCluster, row: LedgerRow) -> tuple[Effect, JSON | None]:
         live = await find(cluster, row.change.target)
@@ -51,7 +52,8 @@ class Proposing:
         if isinstance(cluster, Permits):
             await cluster.permit(row.change.target)
         proposal = _proposal(row.change)
-        lines = [f"- `{edit}`: {_plain(edit.before)} → {_plain(edit.after)}" for edit in proposal.edits]
+        edits = [masked_edit(edit) for edit in proposal.edits]
+        lines = [f"- `{edit}`: {_plain(edit.before)} → {_plain(edit.after)}" for edit in edits]
         found = await self._forge.propose(
             row.operation_id,
             proposal,

@@ -20,9 +20,9 @@ from cortexops.adapters.git_providers import Provider
 from cortexops.domain.change import DiffLine
 from cortexops.domain.chart_values import mapped
 from cortexops.domain.errors import Conflict, InvalidInput, NotFound, Rejected
-from cortexops.domain.manifest import Proposal
-from cortexops.domain.redaction import redact_value
-from cortexops.ports.forge import Fate, Found
+from cortexops.domain.manifest import ManifestEdit, Proposal
+from cortexops.domain.snapshot import masked_edit
+from cortexops.ports.forge import Fate, Found, Previewed
 from cortexops.settings_git import GitSettings, RepositorySettings
 
 _PREFIX = "cortexops/"
@@ -55,20 +55,16 @@ class GitForge:
             return str(error)
         return ""
 
-    async def preview(self, proposal: Proposal) -> list[DiffLine]:
+    async def preview(self, proposal: Proposal) -> Previewed:
         repository = self._repository(proposal)
         async with self._clone(repository) as (_, folder):
             file = planned(folder, repository, proposal)
             if file.after == file.before:
                 raise Rejected(f"{file.path} says so already: the controller has yet to bring it here")
-        return [
-            DiffLine(
-                path=f"{file.path}: {edit}",
-                before=_shown(edit.steps[-1], edit.before) if edit.before_present else "",
-                after="" if edit.remove else _shown(edit.steps[-1], edit.after),
-            )
-            for edit in file.edits
-        ]
+        return Previewed(
+            bare=tuple(_line(file.path, edit) for edit in file.edits),
+            shown=tuple(_line(file.path, masked_edit(edit)) for edit in file.edits),
+        )
 
     async def look(self, operation: str, proposal: Proposal) -> Found:
         repository = self._repository(proposal)
@@ -258,5 +254,9 @@ async def _fetched(git: Git, folder: Path, branch: str) -> str:
     return (await git.run(folder, "rev-parse", "FETCH_HEAD")).strip()
 
 
-def _shown(step: object, value: object) -> str:
-    return json.dumps(redact_value(str(step), value), ensure_ascii=False)
+def _line(path: str, edit: ManifestEdit) -> DiffLine:
+    return DiffLine(
+        path=f"{path}: {edit}",
+        before=json.dumps(edit.before, ensure_ascii=False) if edit.before_present else "",
+        after="" if edit.remove else json.dumps(edit.after, ensure_ascii=False),
+    )

@@ -16,6 +16,7 @@ import yaml
 from cortexops.domain.errors import Rejected
 from cortexops.domain.manifest import ManifestEdit, Named, Scalar, equal
 from cortexops.domain.resource import ResourceRef
+from cortexops.domain.snapshot import masked_scalar
 
 _LONGEST = 1_000_000  # characters of a file
 _MERGE = "tag:yaml.org,2002:merge"
@@ -171,17 +172,17 @@ def _change(text: str, place: Place, edit: ManifestEdit) -> tuple[int, int, str]
         return None
     if edit.before_present and not equal(stands, edit.before):
         raise Rejected(
-            f"{edit} is {_told(stands)} in Git and {_told(edit.before)} in the cluster: they differ"
+            f"{edit} is {_told(edit, stands)} in Git and {_told(edit, edit.before)} in the cluster: they differ"
         )
     if not edit.before_present:
-        raise Rejected(f"{edit} is {_told(stands)} in Git and absent in the cluster: they differ")
+        raise Rejected(f"{edit} is {_told(edit, stands)} in Git and absent in the cluster: they differ")
     if edit.remove:
         return _removal(text, parent, here, edit)
     return here.start_mark.index, here.end_mark.index, _spelled(edit.after, here)
 
 
-def _told(value: Scalar) -> str:
-    return json.dumps(value, ensure_ascii=False)[:80]
+def _told(edit: ManifestEdit, value: Scalar) -> str:
+    return json.dumps(masked_scalar(edit, value), ensure_ascii=False)[:80]
 
 
 def _named(node: yaml.Node, step: Named) -> yaml.Node | None:

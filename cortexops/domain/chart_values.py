@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from cortexops.domain.errors import InvalidInput, Rejected
-from cortexops.domain.manifest import ManifestEdit, Named, Scalar, Step
+from cortexops.domain.manifest import ManifestEdit, Named, Scalar, Step, name_of
 
 _PART = re.compile(r"\[([^\[\]]+)\]|((?:\\.|[^.\[\]\\])+)")
 TAG = ":tag"
@@ -50,7 +50,8 @@ def _mapped(edit: ManifestEdit, fields: Mapping[str, str]) -> ManifestEdit | Non
     for depth in range(len(edit.steps), 0, -1):
         field = str(edit.model_copy(update={"steps": edit.steps[:depth]}))
         if field in fields:
-            return edit.model_copy(update={"steps": (*parsed(fields[field]), *edit.steps[depth:])})
+            steps = (*parsed(fields[field]), *edit.steps[depth:])
+            return edit.model_copy(update={"steps": steps, "called": name_of(edit.steps)})
     place = fields.get(f"{edit}{TAG}")
     if place is None or edit.remove:
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+
+from pydantic import Field
 
 from cortexops.domain.change import FieldEdit, lookup
 from cortexops.domain.errors import InvalidInput, Rejected
@@ -36,6 +39,15 @@ class Named(Frozen):
 Step = str | Named
 
 
+def name_of(steps: Sequence[Step]) -> str:
+    """The name under which the value goes that the steps lead to: its key, or that of its environment variable."""
+    last = steps[-1] if steps else ""
+    above = steps[-2] if len(steps) > 1 else ""
+    if isinstance(last, Named):
+        return last.name
+    return above.name if last == "value" and isinstance(above, Named) else last
+
+
 class ManifestEdit(Frozen):
     """One plain value: where, what the cluster has there, and what is to stand there. `remove` takes the field
     away."""
@@ -45,6 +57,8 @@ class ManifestEdit(Frozen):
     before_present: bool = True
     after: Scalar = None
     remove: bool = False
+    called: str = Field(default="", exclude=True)
+    """Of a value of a chart: the name under which the object has it, which may tell more than the place."""
 
     def __str__(self) -> str:
         return "".join(str(step) if isinstance(step, Named) else f".{step}" for step in self.steps).lstrip(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from cortexops.domain.change import Change, DiffLine, FieldEdit, Verb, diff, lookup, pointer
+from cortexops.domain.manifest import ManifestEdit, Named, Proposal, Scalar, Step, name_of
 from cortexops.domain.redaction import BY_NAME, redact_value
 from cortexops.domain.resource import JSON
 
@@ -14,6 +17,7 @@ KEPT_VALUES = pointer("metadata", "annotations", "cortexops.io/before-last-appli
 """Where a Secret itself keeps the values that a change of ours replaced. The name has `last-applied` in it:
 readers that drop kubectl's annotation of that name, because it repeats the values, drop this one too."""
 _SHORT = 4096  # characters of a value that a snapshot keeps
+_PLACE_IN_LIST = re.compile(r"/[0-9]+\Z")
 _OF_SECRETS = ("/data", "/stringData", "/metadata/annotations")
 
 
@@ -71,13 +75,24 @@ def _masked_text(path: str, text: str, document: Any) -> str:
 
 
 def _name_of(path: str, document: Any) -> str:
-    """The name under which the value at the path goes: its key, or that of its environment variable."""
+    """The name under which the value at the path goes."""
     parent, _, key = path.rpartition("/")
-    if key == "value":
-        present, name = lookup(document, f"{parent}/name")
-        if present and isinstance(name, str):
-            return name
-    return key.replace("~1", "/").replace("~0", "~")
+    _, name = lookup(document, f"{parent}/name")
+    above: Step = Named(name=name) if isinstance(name, str) else ""
+    return name_of((above, key.replace("~1", "/").replace("~0", "~")))
+
+
+def masked_edit(edit: ManifestEdit) -> ManifestEdit:
+    """The edit for reading, secret values in it masked. Not for writing."""
+    return edit.model_copy(
+        update={"before": masked_scalar(edit, edit.before), "after": masked_scalar(edit, edit.after)}
+    )
+
+
+def masked_scalar(edit: ManifestEdit, value: Scalar) -> Scalar:
+    """What stands, or is to stand, where the edit is made; masked when it is secret by any of its names."""
+    masked: Scalar = redact_value(edit.called, redact_value(name_of(edit.steps), value))
+    return masked
 
 
 def masked_change(change: Change) -> Change:
@@ -100,9 +115,19 @@ def masked_change(change: Change) -> Change:
         update={
             "edits": tuple(masked(field) for field in change.edits),
             "expect": tuple(masked(field) for field in change.expect),
-            "body": redact_value("", change.body),
+            "body": redact_value("", _masked_proposal(change.body) if _proposes(change) else change.body),
         }
     )
+
+
+def _proposes(change: Change) -> bool:
+    return change.verb is Verb.PROPOSE and change.body is not None
+
+
+def _masked_proposal(body: JSON | None) -> JSON:
+    proposal = Proposal.model_validate(body)
+    edits = tuple(masked_edit(one) for one in proposal.edits)
+    return proposal.model_copy(update={"edits": edits}).model_dump(mode="json")
 
 
 def foreign_lines(fields: tuple[FieldEdit, ...]) -> tuple[DiffLine, ...]:
@@ -137,6 +162,9 @@ def commands_by_hand(change: Change) -> list[str]:
     """kubectl commands that put the earlier values back, for a person who has looked at the object first; only the
     look where nothing can put them back.
 
+    The patch tests first that everything still is as we left it. Fields in lists go by their place, and another
+    container may have taken that since: then the paste fails instead of changing what is not ours.
+
     Values that hold secrets are never spelled out; a Deployment's template is then put back from its
     own history, and of anything else the command names the fields.
     """
@@ -149,10 +177,14 @@ def commands_by_hand(change: Change) -> list[str]:
     if change.lasting or change.verb not in (Verb.PATCH, Verb.DRAIN):
         return commands
     secret = target.kind == "Secret"
-    open_ = [field for field in change.edits if not secret and not _has_secret(field)]
-    hidden = [field for field in change.edits if secret or _has_secret(field)]
+    made = [field for field in change.edits if field.before_present or field.after_present]
+    open_ = [field for field in made if not secret and not _is_secret(field.path, field.before)]
+    hidden = [field for field in made if field not in open_]
     if open_:
-        patch = shlex.quote(json.dumps([_restore(field) for field in reversed(open_)]))
+        guards = _guards(change.expect, open_)
+        if guards:
+            commands.append("# if a test in what follows fails, somebody changed the object since")
+        patch = shlex.quote(json.dumps([*guards, *(_restore(field) for field in reversed(open_))]))
         commands.append(f"kubectl {where}patch {kind} {name} --type=json -p {patch}")
     for field in hidden:
         if target.kind == "Deployment" and field.path.startswith("/spec/template"):
@@ -165,8 +197,22 @@ def commands_by_hand(change: Change) -> list[str]:
     return commands
 
 
-def _has_secret(field: FieldEdit) -> bool:
-    return bool(redact_value(_name_of(field.path, {}), field.before) != field.before)
+def _is_secret(path: str, value: Any) -> bool:
+    return bool(redact_value(_name_of(path, {}), value) != value)
+
+
+def _guards(expect: Iterable[FieldEdit], edits: Iterable[FieldEdit]) -> list[JSON]:
+    """Tests that expected values hold and edited fields are as we left them, as far as no secret is spelled out.
+
+    That a field is absent is a test of `null`, as API servers read it; of a place in a list they refuse that.
+    """
+    known = [(field.path, field.before_present, field.before) for field in expect]
+    known += [(field.path, field.after_present, field.after) for field in edits]
+    return [
+        {"op": "test", "path": path, "value": value if present else None}
+        for path, present, value in known
+        if not (_is_secret(path, value) if present else _PLACE_IN_LIST.search(path))
+    ]
 
 
 def _restore(field: FieldEdit) -> JSON:

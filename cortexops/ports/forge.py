@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from cortexops.domain.change import DiffLine
 from cortexops.domain.manifest import Fate, Proposal
 
-__all__ = ["Fate", "Forge", "Found"]
+__all__ = ["Fate", "Forge", "Found", "Previewed"]
 
 
 class Found(NamedTuple):
@@ -19,6 +19,14 @@ class Found(NamedTuple):
     commit: str = ""
 
 
+class Previewed(NamedTuple):
+    """The lines of the file that would change: as they are, for an approval to be bound to, and `shown` with
+    secret values masked, for everybody to read."""
+
+    bare: tuple[DiffLine, ...]
+    shown: tuple[DiffLine, ...]
+
+
 class Forge(Protocol):
     """Every method raises `Rejected` when the object is in no repository or cannot be edited there, `Forbidden`
     when the token does not suffice, and `TemporaryError` when git or the provider cannot be reached."""
@@ -27,7 +35,7 @@ class Forge(Protocol):
         """Whether a repository is configured for the object."""
         ...
 
-    async def preview(self, proposal: Proposal) -> list[DiffLine]:
+    async def preview(self, proposal: Proposal) -> Previewed:
         """What would change in which file. Nothing is written."""
         ...
 

@@ -81,8 +81,9 @@ async def changed(bare: Path, forge: GitForge, proposal: Proposal) -> list[str]:
 async def test_the_values_of_a_chart_are_edited_where_they_are_mapped(tmp_path: Path) -> None:
     bare = bare_repository(tmp_path, {"charts/shop/values.yaml": VALUES})
     forge, proposal = forge_of(bare, MAPPED), of(LIMIT, REQUEST, IMAGE)
-    shown = await forge.preview(proposal)
-    assert [(line.path, line.before, line.after) for line in shown] == [
+    lines = await forge.preview(proposal)
+    assert lines.bare == lines.shown
+    assert [(line.path, line.before, line.after) for line in lines.shown] == [
         ("charts/shop/values.yaml: api.resources.limits.memory", '"128Mi"', '"256Mi"'),
         ("charts/shop/values.yaml: api.resources.requests.memory", "", '"192Mi"'),
         ("charts/shop/values.yaml: image.tag", '"1.0"', '"0.9"'),
@@ -98,6 +99,26 @@ async def test_the_values_of_a_chart_are_edited_where_they_are_mapped(tmp_path: 
     assert (await forge.look(OPERATION, proposal)).fate is Fate.OPEN
     assert (await forge.withdraw(OPERATION, proposal)).fate is Fate.OPEN
     assert list(branches(bare)) == ["main"]
+
+
+async def test_a_secret_is_masked_by_its_name_in_the_object_though_the_place_in_the_values_tells_nothing(
+    tmp_path: Path,
+) -> None:
+    bare = bare_repository(tmp_path, {"charts/shop/values.yaml": "db:\n  main: now-hunter2\n"})
+    place = {"spec.template.spec.containers[main].env[DB_PASSWORD].value": "db.main"}
+    forge = forge_of(bare, MAPPED.model_copy(update={"fields": place}))
+    steps = (*MAIN, "env", Named(name="DB_PASSWORD"), "value")
+    proposal = of(at(*steps, before="now-hunter2", after="earlier-hunter2"))
+    lines = await forge.preview(proposal)
+    mask = '"[redacted:by_name]"'
+    assert [(line.path, line.before, line.after) for line in lines.shown] == [
+        ("charts/shop/values.yaml: db.main", mask, mask)
+    ]
+    assert [(line.before, line.after) for line in lines.bare] == [('"now-hunter2"', '"earlier-hunter2"')]
+    with pytest.raises(Rejected, match="they differ") as caught:
+        await forge.preview(of(at(*steps, before="other-hunter2", after="earlier-hunter2")))
+    assert "hunter2" not in str(caught.value)
+    assert await changed(bare, forge, proposal) == ["-  main: now-hunter2", "+  main: earlier-hunter2"]
 
 
 async def test_the_inline_values_of_a_flux_release_are_edited_in_its_manifest(tmp_path: Path) -> None:

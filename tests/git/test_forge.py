@@ -43,7 +43,9 @@ async def propose(forge: GitForge, proposal: Proposal = MORE) -> Any:
 async def test_a_proposal_is_one_commit_on_a_branch_of_its_own_and_changes_one_line(tmp_path: Path) -> None:
     bare = bare_repository(tmp_path, FILES)
     forge, before = forge_of(bare, path="{namespace}/{name}.yaml"), branches(bare)
-    (line,) = await forge.preview(MORE)
+    lines = await forge.preview(MORE)
+    (line,) = lines.shown
+    assert lines.bare == (line,)
     assert line.path == "shop/api.yaml: spec.template.spec.containers[main].resources.limits.memory"
     assert (line.before, line.after) == ('"128Mi"', '"256Mi"')
     assert branches(bare) == before

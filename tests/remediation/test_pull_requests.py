@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from pydantic import SecretStr
 from activities.guarded import GuardedRemediation
 from cortexops.adapters.git_forge import GitForge, branch_of
 from cortexops.contracts.remediation import ApplyInput, ApplyOutcome
+from cortexops.domain.action import Action
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.settings_git import GitSettings, RepositorySettings
 from tests.git.support import MANIFEST, TOKEN, bare_repository, branches, git, provider
 from tests.remediation.support import SECRET, Stage
+from tests.remediation.test_values_live import config
 
 OWNED = {"metadata": {"labels": {"argocd.argoproj.io/instance": "shop"}}}
 MORE: dict[str, Any] = {"container": "main", "memory_limit": "256Mi", "memory_request": "192Mi"}
@@ -86,6 +89,121 @@ async def test_a_file_that_was_changed_since_the_dry_run_is_looked_at_again(
     result = await simulated.apply(given)
     assert (result.outcome, "they differ" in result.detail) == (ApplyOutcome.REFUSED, True)
     assert list(branches(bare)) == ["main"]
+
+
+NOW, EARLIER = f"now-{SECRET}", f"earlier-{SECRET}"
+SETTINGS = f"""\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: settings
+data:
+  DB_PASSWORD: {NOW}
+"""
+WITH_PASSWORD = MANIFEST.replace(
+    "        resources:",
+    f"        env:\n        - name: DB_PASSWORD\n          value: {NOW}\n        resources:",
+)
+
+
+async def password_in_a_config_map(stage: Stage) -> Action:
+    target = stage.ref("ConfigMap", "settings")
+    body = config("ConfigMap", {"DB_PASSWORD": NOW}, {"DB_PASSWORD": EARLIER})
+    await stage.admin.create("ConfigMap", stage.space, body)
+    await stage.edit(OWNED, target)
+    return stage.action(
+        "open_pull_request", target, remedy="patch_config", key="DB_PASSWORD", source="last_applied"
+    )
+
+
+async def password_in_a_variable(stage: Stage) -> Action:
+    await stage.deployment()
+    for value in (EARLIER, NOW):
+        env = [{"name": "DB_PASSWORD", "value": value}]
+        await stage.edit({"spec": {"template": {"spec": {"containers": [{"name": "main", "env": env}]}}}})
+        revision = 2 if value == EARLIER else 3
+        await stage.revision("api", revision)
+    await stage.edit(OWNED)
+    (second,) = [
+        one["metadata"]["name"]
+        for one in (await stage.admin.list("ReplicaSet", stage.space)).items
+        if one["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+    ]
+    return stage.action("open_pull_request", remedy="rollback_rollout", to_revision=2, replica_set=second)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "text", "place"),
+    [
+        (password_in_a_config_map, SETTINGS, "data.DB_PASSWORD"),
+        (
+            password_in_a_variable,
+            WITH_PASSWORD,
+            "spec.template.spec.containers[main].env[DB_PASSWORD].value",
+        ),
+    ],
+    ids=["key of a ConfigMap", "variable"],
+)
+async def test_a_secret_value_goes_into_the_file_and_into_no_text(
+    simulated: Stage,
+    tmp_path: Path,
+    prepared: Callable[[Stage], Awaitable[Action]],
+    text: str,
+    place: str,
+) -> None:
+    stage, bare = simulated, bare_repository(tmp_path, {"shop/it.yaml": text})
+    action = await prepared(stage)
+    before = await stage.live(action.target)
+    with provider("github") as hub:
+        stage.activities.forge = forge_of(
+            stage, bare, provider="github", project="shop/deploy", token=SecretStr(TOKEN), api_url=hub.url
+        )
+        found = await stage.dry_run(action)
+        assert found.preview is not None, found.detail
+        mask = '"[redacted:by_name]"'
+        assert [(line.path, line.before, line.after) for line in found.preview.diff] == [
+            (f"shop/it.yaml: {place}", mask, mask)
+        ]
+        order = await stage.order(action)
+        done = await stage.apply(order)
+        assert done.outcome is ApplyOutcome.HANDED_OVER, done.detail
+        assert await stage.apply(order) == done
+        branch = branch_of(done.operation_id)
+        assert git(bare, "show", f"{branch}:shop/it.yaml") == text.replace(NOW, EARLIER)
+        (row,) = await stage.store.rows_of(stage.incident)
+        assert EARLIER in str(row.change.body), "the ledger must know what was proposed"
+        told = [one.model_dump_json() for one in (found, order, done)]
+        told += [str(hub.made), git(bare, "log", "-1", "--format=%B", branch), await stage.said()]
+        assert place in told[-2] and "`[redacted:by_name]` → `[redacted:by_name]`" in told[-2]
+        undone = await stage.compensate(done.operation_id)
+        assert undone.done, undone.detail
+        assert list(branches(bare)) == ["main"]
+    told += [undone.model_dump_json(), await stage.said()]
+    assert not [one for one in told if SECRET in one]
+    assert await stage.live(action.target) == before
+
+
+async def test_an_approval_is_bound_to_the_value_behind_the_mask(simulated: Stage, tmp_path: Path) -> None:
+    stage, target = simulated, simulated.ref("ConfigMap", "settings")
+    action = await password_in_a_config_map(stage)
+    stage.activities.forge = forge_of(stage, bare_repository(tmp_path, {"shop/it.yaml": SETTINGS}))
+    order = await stage.order(action)
+    note = config("ConfigMap", {}, {"DB_PASSWORD": f"another-{SECRET}"})["metadata"]
+    await stage.edit({"metadata": note}, target)
+    done = await stage.apply(order)
+    assert (done.outcome, done.reason) == (ApplyOutcome.CHANGED, Reason.OBJECT_CHANGED)
+    assert "not the one that was agreed on" in done.detail
+    assert list(branches(tmp_path / "origin.git")) == ["main"]
+
+
+async def test_what_differs_between_file_and_cluster_is_told_without_secrets(
+    simulated: Stage, tmp_path: Path
+) -> None:
+    stage, text = simulated, SETTINGS.replace(NOW, f"theirs-{SECRET}")
+    stage.activities.forge = forge_of(stage, bare_repository(tmp_path, {"shop/it.yaml": text}))
+    found = await stage.dry_run(await password_in_a_config_map(stage))
+    assert (found.ok, "they differ" in found.detail) == (False, True)
+    assert SECRET not in found.detail
 
 
 async def test_in_shadow_mode_nothing_is_pushed(simulated: Stage, tmp_path: Path) -> None:
