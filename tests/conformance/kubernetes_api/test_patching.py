@@ -41,6 +41,39 @@ async def test_json_patch_with_a_holding_test_applies(cluster: KubernetesCluster
     assert made["metadata"]["generation"] == 2
 
 
+@pytest.mark.parametrize("holder", ["ConfigMap", "Deployment"])
+async def test_a_test_holds_whatever_characters_the_value_has(
+    cluster: KubernetesCluster, space: str, holder: str
+):
+    """Programs' own commands are full of them: `sh -c "a && b > c"`."""
+    text = 'a && b <c> "d" \\ é 日本 \U0001f600 \u2028\u2029 \t\n/ \x7f'
+    body: dict[str, Any] = config(key=text) if holder == "ConfigMap" else deployment()
+    path, name = "/data/key", "settings"
+    if holder == "Deployment":
+        body["spec"]["template"]["spec"]["containers"][0]["args"] = ["-c", text]
+        path, name = f"{CONTAINER}/args", "api"
+    await cluster.create(holder, space, body)
+    found = await cluster.get(holder, space, name)
+    value = (
+        found["data"]["key"]
+        if holder == "ConfigMap"
+        else found["spec"]["template"]["spec"]["containers"][0]["args"]
+    )
+    whole = (
+        []
+        if holder == "ConfigMap"
+        else [{"op": "test", "path": "/spec/template", "value": found["spec"]["template"]}]
+    )
+    after = "x & y" if holder == "ConfigMap" else ["x & y"]
+    steps = [
+        *whole,
+        {"op": "test", "path": path, "value": value},
+        {"op": "replace", "path": path, "value": after},
+    ]
+    made = await cluster.patch(holder, space, name, steps)
+    assert "x & y" in str(made["data"] if holder == "ConfigMap" else made["spec"])
+
+
 async def test_json_patch_with_a_failing_test_changes_nothing(
     cluster: KubernetesCluster, target: Target, api: str
 ):
