@@ -13,11 +13,13 @@ from cortexops.domain.errors import CortexError, NotFound
 from cortexops.domain.health import (
     CHECKS,
     IN_PLACE,
+    READ,
     measure_autoscaler,
     measure_claim,
     measure_job,
     measure_node,
     measure_place,
+    measure_read,
     measure_workload,
 )
 from cortexops.domain.metric_checks import LEFT_OUT
@@ -29,11 +31,10 @@ from cortexops.ports.cluster import ReadableCluster
 _WELL = (*WORKLOADS, "Node")
 """Kinds whose health is known by themselves."""
 _ASKED = {
-    "Job": measure_job,
     "HorizontalPodAutoscaler": measure_autoscaler,
     "PersistentVolumeClaim": measure_claim,
 }
-"""Kinds that are measured when an action asks for it."""
+"""Kinds that are measured when an action asks for it, as a Job is, of which the pods are looked at too."""
 
 
 def utc_now() -> datetime:
@@ -76,10 +77,17 @@ async def measure(
         elif subject.kind == "Node":
             pods = await _pods_on(cluster, subject) if "node_drained" in criteria else []
             found += measure_node(live, pods, change=change, criteria=criteria, now=clock())
+        elif subject.kind == "Job":
+            begun = (live.get("status") or {}).get("active")  # else its pods have nothing to tell
+            pods = await _pods(cluster, subject, live) if begun else []
+            found.append(measure_job(live, pods, now=clock()))
         elif subject.kind in _ASKED:
             found.append(_ASKED[subject.kind](live, now=clock()))
         if change is not None and change.target == subject and IN_PLACE in criteria:
             found.append(measure_place(change, live, now=clock()))
+            if READ in criteria and change.pods:
+                beside = (await cluster.list("Pod", subject.namespace)).items
+                found.append(measure_read(change, beside, since=since, now=clock()))
         return found
     except NotFound:
         return [_bad(subject, Phase.FAILED, "the object is gone", clock())]
@@ -128,7 +136,7 @@ async def watch_health(
     if not criteria:
         watched = [ref for ref in watched if ref.kind in _WELL]
     elif IN_PLACE not in criteria:
-        watched = [ref for ref in watched if ref.kind in (*_WELL, *_ASKED)]
+        watched = [ref for ref in watched if ref.kind in (*_WELL, "Job", *_ASKED)]
     clock = clock or SteadyClock()
     started = clock()
     rounds: list[list[Measurement]] = []

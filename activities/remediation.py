@@ -29,6 +29,7 @@ from activities.means.patching import Patching, check_found
 from activities.means.preparing import prepare
 from activities.means.proposing import Proposing
 from activities.means.removing import Deleting, Evicting
+from activities.means.restarting import restart
 from activities.means.secrets import SecretPatching
 from activities.metric_health import MetricHealth, metric_watch
 from activities.patience import AGAIN, ROLES_ARE_READ, once_permitted
@@ -46,7 +47,7 @@ from cortexops.contracts.remediation import (
 )
 from cortexops.domain.action import Action, Prepared
 from cortexops.domain.audit import AuditType
-from cortexops.domain.change import Change, Preview, Verb
+from cortexops.domain.change import Change, Preview, Verb, as_written, carries
 from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Rejected, TemporaryError
 from cortexops.domain.ids import operation_id
 from cortexops.domain.incident import Reason
@@ -55,6 +56,7 @@ from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.snapshot import commands_by_hand, masked_change, snapshot_of
 from cortexops.domain.verification import Phase, Verification
 from cortexops.domain.words import counted
+from cortexops.domain.workload import scaled_by
 from cortexops.metrics import REMEDIATIONS
 from cortexops.ports.cluster import WritableCluster
 from cortexops.ports.forge import Forge
@@ -233,6 +235,8 @@ class RemediationActivities(Remediation):
         if effect is Effect.UNKNOWN:
             detail = f"cannot tell whether {row.action} took effect: {_fate(row.change, live)}"
             return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_UNKNOWN, detail)
+        if row.change.verb is Verb.PATCH and row.change.pods:  # a run before this one may have got no further
+            said = await restart(cluster, row)
         detail = f"{row.action}: {said}" if said else str(row.action)
         reason = Reason.PULL_REQUEST_OPENED if row.change.verb is Verb.PROPOSE else Reason.APPLIED
         return await settled(self._books, row, LedgerState.APPLIED, reason, detail)
@@ -249,7 +253,8 @@ class RemediationActivities(Remediation):
 
     async def _otherwise(self, row: LedgerRow, error: StoredOtherwise) -> ApplyResult:
         """It is made, and not as people were shown: nothing more is done by itself, a person gets the commands."""
-        detail = "\n".join([f"{row.action}: {told(error)}", *commands_by_hand(row.change)])
+        by_hand = commands_by_hand(as_written(row.change, error.stored))
+        detail = "\n".join([f"{row.action}: {told(error)}", *by_hand])
         return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_DIFFERS, detail)
 
     @activity.defn
@@ -263,7 +268,7 @@ class RemediationActivities(Remediation):
                 metrics = await metric_watch(self.metrics, question, since)
                 verdict = await watch_health(
                     cluster,
-                    _watched(question.action, target, question.subject),
+                    _watched(question.action, target, question.subject, row.change if row else None),
                     question.limits,
                     since=since,
                     least_replicas=min(1, question.expected_replicas),
@@ -288,8 +293,9 @@ class RemediationActivities(Remediation):
             if row is None:
                 return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
             async with heartbeating():
-                undone = await self._compensate(row)
+                undone, told_as = await self._compensate(row)
                 if not undone.done:
+                    _count(row.action, told_as)
                     return undone
                 cluster = self._cluster(row.change.target)
                 watched = _watched(row.action, row.action.target, order.subject)
@@ -303,19 +309,22 @@ class RemediationActivities(Remediation):
                     also=metrics.measure if metrics else None,
                     longer=metrics.limits if metrics else None,
                 )
+        _count(row.action, told_as)  # once: until here a failing watch lets all of it be tried again
         healthy = {Phase.SUCCESSFUL: True, Phase.FAILED: False}.get(verdict.phase)
         return undone.model_copy(
             update={"healthy": healthy, "detail": f"{undone.detail}; then {verdict.detail}"}
         )
 
-    async def _compensate(self, row: LedgerRow) -> CompensateResult:
+    async def _compensate(self, row: LedgerRow) -> tuple[CompensateResult, str]:
+        """What became of the undo, and as what it is counted: not at all where nothing was changed."""
         cluster = self._cluster(row.change.target)
         try:
             if row.state is LedgerState.INTENT:
                 unsettled = row
                 row = await once_permitted(lambda: self._cleared_up(cluster, unsettled))
             if row.state is LedgerState.REFUSED:
-                return CompensateResult(done=True, reason=Reason.COMPENSATED, detail="nothing was changed")
+                nothing = "nothing was changed"
+                return CompensateResult(done=True, reason=Reason.COMPENSATED, detail=nothing), ""
             taken = await self._taken_back(cluster, row)
         except Forbidden as error:
             detail = f"{row.change.target} may not be read, so nothing was restored: {told(error)}"
@@ -330,14 +339,14 @@ class RemediationActivities(Remediation):
             told_as = "compensation_failed"
         noted = row_entry(row, type_, taken.reason, taken.detail)
         await self._books.settle(row.operation_id, state, taken.detail, noted)
-        REMEDIATIONS.labels(action=row.action.type, result=told_as).inc()
-        return CompensateResult(
+        done = CompensateResult(
             done=taken.done,
             reason=taken.reason,
             detail=taken.detail,
             foreign=taken.foreign,
             commands=taken.commands,
         )
+        return done, told_as
 
     async def _taken_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:
         if row.state is LedgerState.COMPENSATED:
@@ -349,7 +358,9 @@ class RemediationActivities(Remediation):
 
     async def _cleared_up(self, cluster: WritableCluster, row: LedgerRow) -> LedgerRow:
         """The row of a change that was never settled (its worker died), settled by a look at the object."""
-        effect, _ = await self._by(row.change).effect(cluster, row)
+        effect, live = await self._by(row.change).effect(cluster, row)
+        if effect is Effect.NOT_DONE and live is not None and carries(live, row.operation_id):
+            effect = Effect.DONE  # it was begun, as a drain that left pods: there is something to take back
         state, type_, reason = FOUND[effect]
         detail = f"found out by a look at the object: {row.action}"
         return await self._books.settle(
@@ -400,6 +411,11 @@ def _operation(step: Step, action: Action) -> str:
     return operation_id(step.incident_id, step.attempt, step.step, action.hash)
 
 
+def _count(action: Action, result: str) -> None:
+    if result:
+        REMEDIATIONS.labels(action=action.type, result=result).inc()
+
+
 def _asked(order: CompensateInput, row: LedgerRow) -> VerifyInput:
     """What is to be well after the undo."""
     return VerifyInput(
@@ -420,8 +436,12 @@ def _fate(change: Change, live: JSON | None) -> str:
     return "the object was changed by somebody else"
 
 
-def _watched(action: Action, target: ResourceRef, subject: ResourceRef) -> list[ResourceRef]:
-    """What only contains is judged by its target; anything else together with what the incident is about."""
+def _watched(
+    action: Action, target: ResourceRef, subject: ResourceRef, change: Change | None = None
+) -> list[ResourceRef]:
+    """What only contains is judged by its target; anything else together with what the incident is about. Of an
+    autoscaler the pods show whether it helps, so the workload that it scales is watched with it."""
     if ACTIONS[action.type].spec.contains_only:
         return subjects(target)
-    return subjects(target, subject)
+    scaled = scaled_by(change) if change is not None else None
+    return subjects(target, *([scaled] if scaled is not None else []), subject)

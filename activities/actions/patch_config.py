@@ -11,20 +11,20 @@ import base64
 import json
 import shlex
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from activities.actions import Listing, register
 from cortexops.domain.action import Action, ActionSpec, Candidate, Infeasible, Permission, Prepared, Risk
-from cortexops.domain.blast import workload_radius
+from cortexops.domain.blast import workloads_radius
 from cortexops.domain.change import PodRef, edit, lookup, pointer
 from cortexops.domain.diagnosis import Category, Diagnosis
 from cortexops.domain.earlier import earlier_value, row_ref
 from cortexops.domain.errors import InvalidInput, Rejected
 from cortexops.domain.fitting import on_cause
+from cortexops.domain.holding import crashed_with, holds_value
 from cortexops.domain.kubernetes.meta import annotations_of, owner, writes
-from cortexops.domain.kubernetes.references import config_uses
-from cortexops.domain.kubernetes.values import mapping, moment, number, objects, text
+from cortexops.domain.kubernetes.values import mapping, text
 from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.ownership import writes_again
 from cortexops.domain.redaction import BY_NAME, redact_value
@@ -37,7 +37,6 @@ from cortexops.domain.workload import affected_workload, offered, patch_of, refu
 
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 LAST_APPLIED, REPLACED, LEDGER = "last_applied", "replaced", "ledger"
-_LATELY = timedelta(minutes=15)
 _FITS = (Category.CONFIGMAP_CHANGED, Category.SECRET_CHANGED, Category.CONFIG_MISSING)
 
 
@@ -62,8 +61,11 @@ class PatchConfig:
             Permission(group="", resource="secrets", verbs=("get", "patch")),
             Permission(group="", resource="pods", verbs=("list",)),
             Permission(group="", resource="pods/eviction", verbs=("create",)),
+            Permission(group="apps", resource="replicasets", verbs=("get",)),
+            Permission(group="apps", resource="statefulsets", verbs=("get",)),
+            Permission(group="apps", resource="daemonsets", verbs=("get",)),
         ),
-        criteria=("change_in_place", "rollout_complete", "replicas_ready", "no_new_restarts"),
+        criteria=("change_in_place", "config_read", "rollout_complete", "replicas_ready", "no_new_restarts"),
     )
 
     def propose(self, scene: Scene, diagnosis: Diagnosis) -> list[Candidate]:
@@ -110,12 +112,15 @@ class PatchConfig:
                 action.model_copy(update={"params": params}),
                 effect=0.8,
                 why=how,
-                radius=workload_radius(scene, target or ref),
+                radius=workloads_radius(scene, [*([target] if target else []), *readers] or [ref]),
                 commands=_commands(ref, key, params.get("value")),
                 caveats=(
                     f"It is read by others as well: {others}." if others else f"Check who else reads {ref}.",
-                    "Pods that crashed lately with it are evicted so that they start anew at once; others read it "
-                    "at their next start.",
+                    "Pods that crashed lately with it are evicted at once. Those that took it as a variable, or as a "
+                    "file by subPath, are evicted one after the other; of a workload with only one ready pod none "
+                    "is: restart it by hand while this is watched, or the value is taken back.",
+                    "Pods that mount it as a volume get the new file from the kubelet; whether the program reads it "
+                    "again is not known.",
                 ),
                 before={"data": {key: before}},
                 after={"data": {key: after}},
@@ -148,8 +153,8 @@ class PatchConfig:
         if lookup(live, path) == (True, earlier):
             raise Rejected(f"{key} of {target} has its earlier value already")
         change = patch_of(live, target, [edit(live, path, earlier)], [])
-        crashed = tuple(_crashed(Reads(reads), target, key, now))
-        return Prepared(action=action, change=change.model_copy(update={"pods": crashed}))
+        pods = tuple(_restarted(Reads(reads), live, target, key, now))
+        return Prepared(action=action, change=change.model_copy(update={"pods": pods}))
 
     def _earlier(self, live: JSON, action: Action, reads: Mapping[str, JSON]) -> str:
         """The earlier value as `data` holds it. Raises `Rejected` when none is known."""
@@ -173,34 +178,18 @@ class PatchConfig:
         return value
 
 
-def _crashed(known: Known, target: ResourceRef, key: str, now: datetime) -> list[PodRef]:
-    """Pods that read the key and of which such a container crashed lately: they wait longer and longer for their
-    next start, unless they are made anew. Told by how they ended, which holds still between two crashes."""
+def _restarted(known: Known, live: JSON, target: ResourceRef, key: str, now: datetime) -> list[PodRef]:
+    """Pods that do not get at the new value by themselves, or late. A container that crashed with the key waits
+    longer and longer for its next start; one that took it at its start never reads it again."""
+    write = writes(live, "data", key)
     found = []
     for ref, pod in known.of_kind("Pod"):
         metadata = mapping(pod, "metadata")
         if ref.namespace != target.namespace or metadata.get("deletionTimestamp") or owner(pod) is None:
             continue
-        readers = {
-            use.container
-            for use in config_uses(mapping(pod, "spec"))
-            if (use.kind, use.name) == (target.kind, target.name) and use.key in ("", key)
-        }
-        if any(
-            _failed(s, now) for s in objects(pod, "status", "containerStatuses") if text(s, "name") in readers
-        ):
+        if crashed_with(pod, target, key, now) or holds_value(pod, target, key, write.at if write else None):
             found.append(PodRef(namespace=ref.namespace, name=ref.name, uid=text(metadata, "uid")))
     return sorted(found, key=str)
-
-
-def _failed(status: JSON, now: datetime) -> bool:
-    """Whether the container's last end was a failure within the last quarter of an hour."""
-    for state in ("state", "lastState"):
-        end = mapping(status, state, "terminated")
-        at = moment(end, "finishedAt")
-        if at is not None and at >= now - _LATELY and number(end, "exitCode") != 0:
-            return True
-    return False
 
 
 _RELATIONS = {"ConfigMap": Relation.USES_CONFIG, "Secret": Relation.USES_SECRET}

@@ -68,9 +68,8 @@ class RerunJob:
             return found
         action, live = found
         target = action.target
-        if target.kind == "CronJob" and mapping(live, "spec").get("suspend"):
-            why = f"{target} is suspended: somebody does not want it to run"
-            return [refused(self.spec, action, Infeasible.BOUND_REACHED, why)]
+        if target.kind == "CronJob" and (why := _suspended(live)):
+            return [refused(self.spec, action, Infeasible.BOUND_REACHED, f"{target} {why}")]
         if target.kind == "Job" and (why := _unfit(live)):
             return [refused(self.spec, action, Infeasible.NOTHING_TO_CHANGE, f"{target} {why}")]
         why = _in_vain(scene, target, diagnosis.cause.facts.get("job", "") if diagnosis.cause else "")
@@ -110,6 +109,9 @@ class RerunJob:
                 raise Rejected(f"{target} {why}")
             source = live
         else:
+            why = _suspended(live) or _under_way(live)
+            if why:  # asked again here: while people decide, its controller goes on
+                raise Rejected(f"{target} {why}")
             source = mapping(live, "spec", "jobTemplate")
         spec = {
             key: value for key, value in copy.deepcopy(mapping(source, "spec")).items() if key not in _OLD
@@ -143,12 +145,25 @@ def _unfit(job: JSON) -> str:
     return ""
 
 
+def _suspended(cron_job: JSON) -> str:
+    suspended = mapping(cron_job, "spec").get("suspend")
+    return "is suspended: somebody does not want it to run" if suspended else ""
+
+
+def _under_way(cron_job: JSON) -> str:
+    """Why no run is started now, or nothing. Whatever its concurrency policy is: runs that it lets stand side by
+    side are still two where people agreed to one."""
+    if objects(cron_job, "status", "active"):
+        return "has a run under way: another one would stand beside it"
+    return ""
+
+
 def _in_vain(scene: Scene, target: ResourceRef, job: str) -> str:
     """Why one more run would fail as the last one did, or stand beside one that is under way; or nothing."""
     ref = scene.ref("Job", target.namespace, job) if job else target
     live = scene.get(target) or {}
-    if target.kind == "CronJob" and objects(live, "status", "active"):
-        return f"a run of {target} is under way: a second one beside it is what its concurrency policy is for"
+    if target.kind == "CronJob" and (why := _under_way(live)):
+        return f"{target} {why}"
     pods = [pod for _, pod in scene.pods_of(ref)]
     failed = max(
         number(scene.get(ref) or {}, "status", "failed"),

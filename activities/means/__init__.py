@@ -27,11 +27,13 @@ class Judged(NamedTuple):
 
 
 class StoredOtherwise(PermanentError):
-    """The change is made, and what the API server stored is not what was agreed on."""
+    """The change is made, and what the API server stored is not what was agreed on. `stored`: the object of a
+    patch, which commands by hand start from."""
 
-    def __init__(self, change: Change, how: str) -> None:
+    def __init__(self, change: Change, how: str, stored: JSON | None = None) -> None:
         super().__init__(f"the API server stored something else than its dry run answered: {how}")
         self.change = change
+        self.stored: JSON = stored or {}
 
 
 class Taken(NamedTuple):

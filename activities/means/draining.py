@@ -3,7 +3,8 @@
 Nothing is kept in memory. What is left to do is read from the cluster each time, so a run that dies goes on
 where it stopped: a pod that is gone or going is never evicted again, and a successor of the same name is
 another pod. A run lasts less than the activity's time-out and then asks to be called again; after the plan's
-deadline it stops and says which pods stayed and why.
+deadline it stops and says which pods stayed and why. It stops as well once the node takes pods again: whoever
+uncordoned it wants it in service, so it is neither cordoned again nor emptied further.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Draining(Patching):
         blocked: dict[PodRef, str] = {}
         while left := await self._left(cluster, change):
             try:
+                if why := await _given_back(cluster, change):
+                    return _partly(change, left, {}, why)
                 blocked = await self._round(cluster, left, progress)
             except (Forbidden, Rejected) as error:
                 return _partly(change, left, {left[0]: told(error)})
@@ -104,9 +107,19 @@ class Draining(Patching):
         return taken._replace(detail=f"{taken.detail}; {stays}")
 
 
-def _partly(change: Change, left: list[PodRef], blocked: dict[PodRef, str]) -> str:
+async def _given_back(cluster: WritableCluster, change: Change) -> str:
+    """Why nothing more is evicted: the node is not the cordoned one of the plan any more. Or nothing."""
+    node = await find(cluster, change.target)
+    if node is None or node["metadata"].get("uid") != change.uid:
+        return f"{change.target} is gone or was replaced"
+    if not (node.get("spec") or {}).get("unschedulable"):
+        return f"somebody uncordoned {change.target} meanwhile"
+    return ""
+
+
+def _partly(change: Change, left: list[PodRef], blocked: dict[PodRef, str], why: str = "") -> str:
     done = len(change.pods) - len(left)
-    why = "; ".join(f"{pod}: {blocked[pod]}" for pod in left if pod in blocked)
+    why = why or "; ".join(f"{pod}: {blocked[pod]}" for pod in left if pod in blocked)
     return f"{done} of {counted(len(change.pods), 'pod')} evicted, {len(left)} stayed" + (
         f" ({why})" if why else ""
     )

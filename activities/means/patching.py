@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from activities.errors import told
 from activities.means import Judged, Progress, StoredOtherwise, Taken, find, not_reversible
-from activities.means.removing import going, may_evict, restart
+from activities.means.removing import going, may_evict
+from activities.means.restarting import still_used
 from cortexops.domain.change import Change, Undo, UndoPlan, as_written, carries, diff, json_patch, undo
 from cortexops.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Rejected
 from cortexops.domain.incident import Reason
@@ -35,7 +36,7 @@ def check_stored(change: Change, stored: JSON) -> None:
     """Raises `StoredOtherwise` when this is not what was agreed on."""
     fields = strayed(change, stored)
     if fields:
-        raise StoredOtherwise(change, strayed_text(change, fields))
+        raise StoredOtherwise(change, strayed_text(change, fields), stored)
 
 
 def check_found(change: Change, live: JSON) -> None:
@@ -64,7 +65,7 @@ class Patching:
         self, cluster: WritableCluster, row: LedgerRow, live: JSON | None, progress: Progress
     ) -> str:
         await send_agreed(cluster, row.change, live or {})
-        return await restart(cluster, row.change.pods)
+        return ""
 
     async def take_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:
         live = await find(cluster, row.change.target)
@@ -74,7 +75,7 @@ class Patching:
         plan = undo(row.change, live, operation=undoing)
         if plan.verdict is Undo.LASTING:
             return not_reversible(row)
-        return await restored(cluster, row.change, plan, live)
+        return still_used(row, await restored(cluster, row.change, plan, live))
 
 
 async def restored(cluster: WritableCluster, change: Change, plan: UndoPlan, live: JSON | None) -> Taken:
@@ -96,6 +97,7 @@ async def restored(cluster: WritableCluster, change: Change, plan: UndoPlan, liv
             return Taken(False, Reason.COMPENSATION_FAILED, f"the undo was not sent: {detail}", by_hand)
         await send_agreed(cluster, plan.change, live)
     except StoredOtherwise as error:
+        by_hand = tuple(commands_by_hand(as_written(change, error.stored)))
         return Taken(False, Reason.COMPENSATION_FAILED, f"the undo went wrong: {told(error)}", by_hand)
     except REFUSALS as error:
         return Taken(False, Reason.COMPENSATION_FAILED, f"the undo was refused: {told(error)}", by_hand)

@@ -7,11 +7,10 @@ from contextlib import suppress
 
 from activities.means import Judged, Progress, Taken, find, not_reversible
 from cortexops.domain.change import Change, DiffLine, PodRef, diff
-from cortexops.domain.errors import Conflict, Forbidden, NotFound, Rejected, TemporaryError
+from cortexops.domain.errors import Rejected, TemporaryError
 from cortexops.domain.ledger import Effect, LedgerRow, effect_of_delete
 from cortexops.domain.resource import JSON
 from cortexops.domain.snapshot import shown
-from cortexops.domain.words import counted
 from cortexops.ports.cluster import WritableCluster
 
 _GOING = ({"exists": True}, {"exists": False})
@@ -66,17 +65,6 @@ async def may_evict(cluster: WritableCluster, pods: Sequence[PodRef]) -> None:
     for pod in {pod.namespace: pod for pod in pods}.values():
         with suppress(BudgetExhausted):
             await evict(cluster, pod, dry_run=True)
-
-
-async def restart(cluster: WritableCluster, pods: Sequence[PodRef]) -> str:
-    """Let those pods start anew, each once if its budget allows it; what became of them."""
-    done = 0
-    for pod in pods:
-        # whatever forbids it: the change itself is made, and the pod starts again by itself later
-        with suppress(Rejected, Forbidden, NotFound, Conflict):
-            await evict(cluster, pod)
-            done += 1
-    return f"{counted(done, 'pod')} that crashed evicted, to start with it at once" if done else ""
 
 
 async def evict(cluster: WritableCluster, pod: PodRef, dry_run: bool = False) -> None:

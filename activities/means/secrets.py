@@ -14,7 +14,7 @@ from typing import Any
 from activities.means import Judged, Progress, Taken, find
 from activities.means.patching import Patching, restored, send_agreed
 from activities.means.preparing import prepare
-from activities.means.removing import restart
+from activities.means.restarting import still_used
 from cortexops.domain.change import Change, DiffLine, FieldEdit, carries, edit, lookup, undo
 from cortexops.domain.errors import Conflict, Rejected
 from cortexops.domain.incident import Reason
@@ -74,7 +74,7 @@ class SecretPatching(Patching):
         if [field.path for field in again.edits] != [field.path for field in row.change.edits]:
             raise Conflict(f"{row.change.target} is not the one that was looked at")
         await send_agreed(cluster, keeping(self.bound(again, row.operation_id), live), live)
-        return await restart(cluster, row.change.pods)
+        return ""
 
     async def take_back(self, cluster: WritableCluster, row: LedgerRow) -> Taken:
         change, undoing = row.change, f"{row.operation_id}.undo"
@@ -96,7 +96,7 @@ class SecretPatching(Patching):
             plan = plan.model_copy(
                 update={"change": plan.change.model_copy(update={"edits": (*plan.change.edits, cleared)})}
             )
-        taken = await restored(cluster, real, plan, live)
+        taken = still_used(row, await restored(cluster, real, plan, live))
         foreign = tuple(DiffLine(path=line.path, before=_HIDDEN, after=_HIDDEN) for line in taken.foreign)
         return taken._replace(commands=by_hand if taken.commands else (), foreign=foreign)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cortexops.domain.action import BlastRadius
 from cortexops.domain.kubernetes.values import number
 from cortexops.domain.ownership import reconciler_of
@@ -17,6 +19,18 @@ def workload_radius(scene: Scene, target: ResourceRef, *, replicas: int | None =
         dependents=tuple(scene.topology.dependents(target)),
         stateful=target.kind == "StatefulSet",
         disruptions_allowed=_disruptions_allowed(scene, target),
+    )
+
+
+def workloads_radius(scene: Scene, targets: Sequence[ResourceRef]) -> BlastRadius:
+    """All replicas of all of them, and whoever depends on any."""
+    each = [workload_radius(scene, target) for target in dict.fromkeys(targets)]
+    allowed = [one.disruptions_allowed for one in each if one.disruptions_allowed is not None]
+    return BlastRadius(
+        replicas=sum(one.replicas for one in each),
+        dependents=tuple(sorted({ref for one in each for ref in one.dependents}, key=str)),
+        stateful=any(one.stateful for one in each),
+        disruptions_allowed=min(allowed, default=None),
     )
 
 

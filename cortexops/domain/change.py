@@ -76,7 +76,7 @@ class Change(Frozen):
     body: JSON | None = None
     """Of CREATE: the new object without its name, which is made of the operation's id."""
     pods: tuple[PodRef, ...] = ()
-    """Evicted after the patch, each once: of a DRAIN those of the node, else those that crashed without it."""
+    """Evicted after the patch, each once: of a DRAIN those of the node, else those that run without it."""
     lasting: str = ""
     """Why nobody can take it back once it is made (a volume does not shrink); empty: it has an inverse."""
     outcome: str = ""

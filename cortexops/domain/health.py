@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cortexops.domain.change import Change, carries, holds
-from cortexops.domain.kubernetes.meta import condition
-from cortexops.domain.kubernetes.values import dig, number
+from cortexops.domain.holding import key_of, starts_with
+from cortexops.domain.kubernetes.meta import condition, deleting_since
+from cortexops.domain.kubernetes.pods import container_states, is_ready
+from cortexops.domain.kubernetes.values import dig, number, text
 from cortexops.domain.quantity import parse_quantity
 from cortexops.domain.resource import JSON
 from cortexops.domain.verification import Measurement, Phase
 from cortexops.domain.words import counted
 
 IN_PLACE = "change_in_place"
+READ = "config_read"
 CHECKS = frozenset({
     "rollout_complete", "replicas_ready", "no_new_restarts", "node_unschedulable", "node_drained", "node_ready",
-    "job_runs", "autoscaler_follows", "volume_resized", IN_PLACE,
+    "job_runs", "autoscaler_follows", "volume_resized", IN_PLACE, READ,
 })  # fmt: skip
 """Every check there is by name. Others are named after an object that could not be measured."""
 
@@ -174,21 +177,57 @@ def measure_place(change: Change, live: JSON, *, now: datetime) -> Measurement:
     )
 
 
-def measure_job(live: JSON, *, now: datetime) -> Measurement:
-    """job_runs: it is done, or runs and nothing of it has failed."""
+def measure_read(change: Change, pods: Sequence[JSON], *, since: datetime, now: datetime) -> Measurement:
+    """config_read: no pod that the change names runs with what it took at a start before the change."""
+    planned, key = {pod.uid for pod in change.pods}, key_of(change)
+    old = [
+        pod
+        for pod in pods
+        if text(pod, "metadata", "uid") in planned
+        and deleting_since(pod) is None
+        and any(began <= since for began in starts_with(pod, change.target, key))
+    ]
+    if not old:
+        return Measurement(check=READ, phase=Phase.SUCCESSFUL, detail="no pod has the old value", at=now)
+    names = ", ".join(sorted(text(pod, "metadata", "name") for pod in old)[:5])
+    detail = f"{counted(len(old), 'pod')} started before the change, so with the old value: restart {names}"
+    return Measurement(check=READ, phase=Phase.INCONCLUSIVE, detail=detail, at=now)
+
+
+def measure_job(live: JSON, pods: Sequence[JSON] = (), *, now: datetime) -> Measurement:
+    """job_runs: it is done, or a pod of it is done or ready and none has failed.
+
+    `status.active` counts pods that wait for a node or an image, so it shows no run by itself. API servers before
+    1.24 do not serve `status.ready`; what the pods say holds there.
+    """
     complete, failed = condition(live, "Complete"), condition(live, "Failed")
-    failures = number(live, "status", "failed")
+    failures, succeeded = number(live, "status", "failed"), number(live, "status", "succeeded")
+    ready = number(live, "status", "ready") or sum(is_ready(pod) for pod in pods)
+    hopeless = _cannot_start(pods)
     if complete.status == "True":
         phase, detail = Phase.SUCCESSFUL, "the job is complete"
     elif failed.status == "True":
         phase, detail = Phase.FAILED, f"the job failed: {failed.reason} {failed.message}".strip()
+    elif hopeless:
+        phase, detail = Phase.FAILED, hopeless
     elif failures:
         phase, detail = Phase.RUNNING, f"{counted(failures, 'pod')} of the job failed, it tries again"
-    elif number(live, "status", "active"):
+    elif ready or succeeded:
         phase, detail = Phase.SUCCESSFUL, "the job runs and nothing of it has failed"
+    elif active := number(live, "status", "active"):
+        phase, detail = Phase.RUNNING, f"{counted(active, 'pod')} of the job made, none is ready yet"
     else:
         phase, detail = Phase.RUNNING, "the job has not started"
     return Measurement(check="job_runs", phase=phase, detail=detail, at=now)
+
+
+def _cannot_start(pods: Sequence[JSON]) -> str:
+    """The first of the pods that waits for what does not come by waiting, in words; or nothing."""
+    for pod in pods:
+        for state in () if deleting_since(pod) else container_states(pod):
+            if state.waiting in _HOPELESS:
+                return f"{pod['metadata']['name']} cannot start: {state.waiting}"
+    return ""
 
 
 def measure_autoscaler(live: JSON, *, now: datetime) -> Measurement:

@@ -89,6 +89,17 @@ def patch_of(live: JSON, target: ResourceRef, edits: list[FieldEdit], expect: li
     )
 
 
+def scaled_by(change: Change) -> ResourceRef | None:
+    """The workload that an autoscaler sets the replicas of, by what a change of the autoscaler rests on."""
+    if change.target.kind != "HorizontalPodAutoscaler":
+        return None
+    said = {field.path: field.before for field in change.expect}
+    kind, name = (str(said.get(f"/spec/scaleTargetRef/{part}") or "") for part in ("kind", "name"))
+    if kind not in WORKLOADS or not name:
+        return None
+    return change.target.model_copy(update={"kind": kind, "name": name})
+
+
 def template_of(replica_set: JSON) -> JSON:
     """The pod template of a revision, without the label that the controller adds."""
     template: JSON = copy.deepcopy(mapping(replica_set, "spec", "template"))

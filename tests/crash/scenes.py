@@ -317,7 +317,7 @@ async def resume_cronjob(site: Site) -> Scene:
 
 @scene
 async def rerun_job(site: Site) -> Scene:
-    return _on(await site.cron_job(suspend=True), "rerun_job")
+    return _on(await site.cron_job(suspend=False), "rerun_job")
 
 
 @scene

@@ -3,6 +3,8 @@ stores something else, that is said and never passes for success."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from cortexops.contracts.remediation import ApplyOutcome, ApplyResult
 from cortexops.domain.audit import AuditType
-from cortexops.domain.errors import TemporaryError
+from cortexops.domain.errors import CortexError, TemporaryError
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON
@@ -163,6 +165,21 @@ async def test_admission_that_would_not_let_the_earlier_values_back_stops_the_un
     assert (await stage.trail())[-1].type is AuditType.COMPENSATION_REFUSED
 
 
+async def test_the_commands_after_another_effect_start_from_what_is_stored(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await stage.order(await scale(stage))
+    with monkeypatch.context() as only_now:
+        admitting(stage, only_now, when_it_counts(five))
+        words = await refused_as_different(stage, await stage.apply(order))
+    (command,) = [line for line in words.splitlines() if " patch " in line]
+    patch = json.loads(shlex.split(command)[-1])
+    restored = await stage.admin.patch("Deployment", stage.space, "api", patch)
+    assert restored["spec"]["replicas"] == 0
+    with pytest.raises(CortexError):
+        await stage.admin.patch("Deployment", stage.space, "api", patch)
+
+
 async def test_an_undo_that_was_stored_otherwise_is_no_undo(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +188,9 @@ async def test_an_undo_that_was_stored_otherwise_is_no_undo(
     undone = await stage.compensate(applied.operation_id)
     assert (undone.done, undone.reason) == (False, Reason.COMPENSATION_FAILED)
     assert "agreed on 0, stored 5" in undone.detail
+    (command,) = [command for command in undone.commands if " patch " in command]
+    tests = [one for one in json.loads(shlex.split(command)[-1]) if one["op"] == "test"]
+    assert {"op": "test", "path": "/spec/replicas", "value": 5} in tests, "pasting it must be possible"
     (row,) = await stage.store.rows_of(stage.incident)
     assert row.state is LedgerState.UNKNOWN
 

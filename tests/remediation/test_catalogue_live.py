@@ -77,13 +77,15 @@ async def test_each_action_can_be_tried_done_twice_and_taken_back(
     await there_and_back(stage, action)
 
 
-async def verified(stage: Stage, action: Action, operation: str, **more: Any) -> Verification:
+async def verified(
+    stage: Stage, action: Action, operation: str, seconds: float = 10.0, **more: Any
+) -> Verification:
     return await stage.activities.verify(
         VerifyInput(
             step=stage.step(),
             action=action,
             operation_id=operation,
-            limits=LIMITS.model_copy(update={"window": 10.0}),
+            limits=LIMITS.model_copy(update={"window": seconds}),
             subject=stage.ref("Service", "none"),
             **more,
         )
@@ -283,6 +285,45 @@ async def test_a_job_that_still_tries_or_is_done_is_not_run_again(simulated: Sta
     found = await simulated.dry_run(action)
     assert (found.ok, found.reason) == (False, Reason.DRY_RUN_REJECTED)
     assert "has not failed" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "words"),
+    [
+        ({"status": {"active": [{"kind": "Job", "name": "nightly-1"}]}}, "has a run under way"),
+        ({"spec": {"suspend": True}}, "is suspended"),
+    ],
+)
+async def test_a_run_that_was_agreed_on_is_not_made_once_the_cronjob_runs_or_is_suspended(
+    simulated: Stage, meanwhile: JSON, words: str
+) -> None:
+    await simulated.admin.create("CronJob", simulated.space, cron_job(simulated, False))
+    target = simulated.ref("CronJob", "nightly")
+    order = await simulated.order(simulated.action("rerun_job", target))
+    await simulated.admin.patch(
+        "CronJob", simulated.space, "nightly", meanwhile, patch_type=PatchType.MERGE,
+        subresource="status" if "status" in meanwhile else "",
+    )  # fmt: skip
+    found = await simulated.apply(order)
+    assert (found.outcome, found.reason) == (ApplyOutcome.CHANGED, Reason.OBJECT_CHANGED)
+    assert words in found.detail
+    assert not (await simulated.admin.list("Job", simulated.space)).items
+    assert await simulated.store.rows_of(simulated.incident) == []
+
+
+async def test_a_new_run_whose_pod_finds_no_node_is_not_taken_for_well(stage: Stage) -> None:
+    action = await the_job(stage)
+    done = await stage.apply(await stage.order(action))
+    assert done.change is not None
+    target = done.change.target
+
+    async def begun() -> bool:
+        return bool(((await stage.live(target)).get("status") or {}).get("active"))
+
+    await eventually(begun)
+    verdict = await verified(stage, action, done.operation_id, seconds=1.0)
+    assert verdict.phase is Phase.FAILED, verdict.detail
+    assert "none is ready yet" in verdict.detail
 
 
 async def test_a_pod_is_evicted_once_and_its_successor_is_left_alone(stage: Stage) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from activities.means.draining import Draining
-from cortexops.contracts.remediation import ApplyOutcome, DryRunResult
+from cortexops.contracts.remediation import ApplyInput, ApplyOutcome, ApplyResult, DryRunResult
 from cortexops.domain.change import Verb
 from cortexops.domain.incident import Reason
+from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON
 from cortexops.ports.cluster import PatchType
 from sandbox.cluster.certificate import make_tls
@@ -224,6 +225,85 @@ async def test_a_drain_respects_a_budget_goes_on_when_it_gives_way_and_never_evi
     evicted = [event.detail for event in await stage.trail() if event.type == "part_executed"]
     assert len(evicted) == len(set(evicted)) == len(order.prepared.change.pods)
     assert (await stage.compensate(result.operation_id)).done
+    await stage.admin.delete("Node", "", spare.name)
+
+
+async def drain_that_waits(stage: Stage, node: str) -> tuple[ApplyInput, asyncio.Task[ApplyResult], set[str]]:
+    """A drain that has evicted one of two pods and waits for the other's budget; who is there then."""
+    await guarded_pod(stage, node)
+    (other,) = await crew(stage, node, 1)
+    order = await stage.order(stage.action("drain_node", stage.ref("Node", node)))
+    stage.activities._means[Verb.DRAIN] = Draining(pause=0.05)
+    task = asyncio.create_task(stage.apply(order))
+
+    async def evicted() -> bool:
+        return other["metadata"]["uid"] not in await present(stage)
+
+    await eventually(evicted)
+    return order, task, await present(stage)
+
+
+async def present(stage: Stage) -> set[str]:
+    found = (await stage.admin.list("Pod", stage.space)).items
+    return {p["metadata"]["uid"] for p in found if not p["metadata"].get("deletionTimestamp")}
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+async def test_a_drain_stops_once_somebody_uncordons_the_node_and_never_cordons_it_again(
+    stage: Stage, node: str, dies: bool
+) -> None:
+    spare = await ready(stage, f"spare-{stage.space}")
+    order, task, before = await drain_that_waits(stage, node)
+    target = stage.ref("Node", node)
+    if dies:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await stage.edit({"spec": {"unschedulable": None}}, target)
+    if not dies:
+        result = await task
+    await stage.admin.delete("PodDisruptionBudget", stage.space, "guard")  # nothing else holds it back now
+    if dies:
+        result = await stage.apply(order)
+    assert result.outcome is ApplyOutcome.APPLIED, result.detail
+    planned = len(order.prepared.change.pods)
+    assert f"{planned - 1} of {planned} pods evicted, 1 stayed (somebody uncordoned {target}" in result.detail
+    assert await stage.apply(order) == result
+    assert before <= await present(stage)
+    assert not (await stage.live(target))["spec"].get("unschedulable")
+    undone = await stage.compensate(result.operation_id)
+    assert undone.done and "were back already" in undone.detail
+    await stage.admin.delete("Node", "", spare.name)
+
+
+async def test_a_drain_that_was_begun_and_never_settled_is_taken_back(stage: Stage, node: str) -> None:
+    spare = await ready(stage, f"spare-{stage.space}")
+    order, task, _ = await drain_that_waits(stage, node)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    target, change = stage.ref("Node", node), order.prepared.change
+    assert (await stage.live(target))["spec"]["unschedulable"]
+    (row,) = await stage.store.rows_of(stage.incident)
+    assert row.state is LedgerState.INTENT and row.change.target == change.target
+    undone = await stage.compensate(row.operation_id)
+    assert undone.done and "nothing was changed" not in undone.detail
+    assert not (await stage.live(target))["spec"].get("unschedulable")
+    await stage.admin.delete("Node", "", spare.name)
+
+
+async def test_a_drain_stops_when_another_node_has_the_name(stage: Stage, node: str) -> None:
+    spare = await ready(stage, f"spare-{stage.space}")
+    _, task, _ = await drain_that_waits(stage, node)
+    find = stage.writer.get
+
+    async def another(kind: str, namespace: str, name: str) -> JSON:
+        found = await find(kind, namespace, name)
+        return found | {"metadata": found["metadata"] | {"uid": "new"}} if kind == "Node" else found
+
+    stage.writer.get = another  # type: ignore[method-assign]
+    result = await task
+    assert "1 stayed" in result.detail and "is gone or was replaced" in result.detail
     await stage.admin.delete("Node", "", spare.name)
 
 

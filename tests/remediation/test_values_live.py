@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from contextlib import suppress
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
-from cortexops.contracts.remediation import ApplyOutcome
+from cortexops.contracts.remediation import ApplyInput, ApplyOutcome
 from cortexops.domain.action import Action
 from cortexops.domain.audit import AuditType
 from cortexops.domain.change import OPERATION_ANNOTATION
-from cortexops.domain.errors import NotFound
+from cortexops.domain.errors import NotFound, TemporaryError
 from cortexops.domain.incident import Reason
 from cortexops.domain.ledger import LedgerState
 from cortexops.domain.resource import JSON, ResourceRef
@@ -204,7 +207,9 @@ async def test_a_volume_whose_class_does_not_allow_it_is_not_expanded(simulated:
     assert "does not allow" in found.detail
 
 
-async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: Stage, node: str) -> None:
+@asynccontextmanager
+async def crashing_for_want_of_it(stage: Stage, node: str) -> AsyncIterator[tuple[str, ApplyInput]]:
+    """The uid of a pod that crashes as long as this lasts, and the order that puts its value right."""
     await stage.admin.create("ConfigMap", stage.space, config("ConfigMap", {"k": "bad"}, {"k": "good"}))
     env = [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}}]
     (pod,) = await crew(stage, node, 1, env=env)
@@ -240,15 +245,46 @@ async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: S
     try:
         order = await stage.order(action)
         assert [p.uid for p in order.prepared.change.pods] == [pod["metadata"]["uid"]]
-        done = await stage.apply(order)
+        yield pod["metadata"]["uid"], order
     finally:
         crashing.cancel()
         await asyncio.gather(crashing, return_exceptions=True)
-    assert done.outcome is ApplyOutcome.APPLIED, done.detail
-    assert "1 pod that crashed evicted" in done.detail
-    assert (await stage.live(target))["data"]["k"] == "good"
+
+
+async def is_going(stage: Stage, uid: str) -> bool:
     left = {p["metadata"]["uid"]: p for p in (await stage.admin.list("Pod", stage.space)).items}
-    old = left.get(pod["metadata"]["uid"])
-    assert old is None or old["metadata"].get("deletionTimestamp")
+    return uid not in left or bool(left[uid]["metadata"].get("deletionTimestamp"))
+
+
+async def test_pods_that_crash_for_want_of_the_value_start_anew_with_it(stage: Stage, node: str) -> None:
+    target = stage.ref("ConfigMap", "settings")
+    async with crashing_for_want_of_it(stage, node) as (pod, order):
+        done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert "1 pod evicted" in done.detail
+    assert (await stage.live(target))["data"]["k"] == "good"
+    assert await is_going(stage, pod)
     assert (await stage.compensate(done.operation_id)).done
     assert (await stage.live(target))["data"]["k"] == "bad"
+
+
+async def test_they_start_anew_though_the_first_eviction_found_the_server_busy(
+    stage: Stage, node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, failures = stage.writer.create, [TemporaryError("too many requests")]
+
+    async def busy(kind: str, namespace: str, body: JSON, **how: Any) -> JSON:
+        if failures and how.get("subresource") == "eviction" and not how.get("dry_run"):
+            raise failures.pop()
+        return await create(kind, namespace, body, **how)
+
+    monkeypatch.setattr(stage.writer, "create", busy)
+    async with crashing_for_want_of_it(stage, node) as (pod, order):
+        with pytest.raises(ApplicationError, match="too many requests"):
+            await stage.apply(order)
+        assert not await is_going(stage, pod)
+        done = await stage.apply(order)
+    assert done.outcome is ApplyOutcome.APPLIED, done.detail
+    assert re.search(r"\b1 pod .*evicted", done.detail), done.detail
+    assert await is_going(stage, pod)
+    assert await stage.apply(order) == done

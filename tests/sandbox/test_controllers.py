@@ -96,6 +96,20 @@ async def test_a_job_completes_and_one_that_always_fails_gives_up(cluster: Kuber
     )
 
 
+async def test_a_job_says_how_many_of_its_pods_are_ready(cluster: KubernetesCluster) -> None:
+    never: JSON = {"restartPolicy": "Never"}
+    nowhere = never | {"nodeSelector": {"never": "there"}}
+    await cluster.create("Job", "default", workload("Job", "long", image="long:1", pod=never))
+    await cluster.create("Job", "default", workload("Job", "waits", pod=nowhere))
+
+    async def runs() -> bool:
+        return await status(cluster, "Job", "long", "ready") == 1
+
+    await eventually(runs)
+    said = [(await cluster.get("Job", "default", name))["status"] for name in ("long", "waits")]
+    assert [(one["active"], one["ready"]) for one in said] == [(1, 1), (1, 0)]
+
+
 async def test_a_pod_that_fits_nowhere_waits_and_is_scheduled_when_a_node_is_uncordoned(
     cluster: KubernetesCluster,
 ) -> None:

@@ -161,6 +161,16 @@ def test_a_job_that_is_done_runs_or_belongs_to_a_suspended_cronjob_is_not_run_ag
         with pytest.raises(Rejected, match=words):
             prepare("rerun_job", job(condition))
     assert "suspended" in on("rerun_job", cron(suspend=True), Category.JOB_FAILED).why
+    with pytest.raises(Rejected, match="is suspended"):
+        prepare("rerun_job", cron(suspend=True))
+
+
+@pytest.mark.parametrize("policy", ["Forbid", "Replace", "Allow"])
+def test_a_cronjob_is_not_run_again_beside_a_run_that_is_under_way(policy: str) -> None:
+    busy = cron(concurrencyPolicy=policy) | {"status": {"active": [{"kind": "Job", "name": "nightly-1"}]}}
+    assert "under way" in on("rerun_job", busy, Category.JOB_FAILED).why
+    with pytest.raises(Rejected, match="has a run under way"):
+        prepare("rerun_job", busy)
 
 
 def test_a_cronjob_is_suspended_when_its_jobs_fail_and_resumed_when_that_is_the_cause() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from activities.health import measure
 from cortexops.domain.change import Change, PodRef, Verb, edit
 from cortexops.domain.health import (
     measure_autoscaler,
@@ -16,7 +17,8 @@ from cortexops.domain.health import (
 )
 from cortexops.domain.resource import JSON
 from cortexops.domain.verification import Phase
-from tests.investigation.objects import NOW, ref
+from cortexops.ports.cluster import ObjectList
+from tests.investigation.objects import NOW, ref, running, waiting
 
 
 def job(condition: str = "", **status: Any) -> JSON:
@@ -31,13 +33,82 @@ def job(condition: str = "", **status: Any) -> JSON:
     [
         (job("Complete"), Phase.SUCCESSFUL),
         (job("Failed"), Phase.FAILED),
-        (job(active=1), Phase.SUCCESSFUL),
-        (job(active=1, failed=1), Phase.RUNNING),
+        (job(active=1, ready=1), Phase.SUCCESSFUL),
+        (job(active=2, ready=0, succeeded=1), Phase.SUCCESSFUL),
+        (job(active=1, ready=0), Phase.RUNNING),
+        (job(active=1), Phase.RUNNING),
+        (job(active=1, ready=1, failed=1), Phase.RUNNING),
         (job(), Phase.RUNNING),
     ],
 )
-def test_a_job_is_well_when_it_is_done_or_runs_without_a_failure(live: JSON, phase: Phase) -> None:
+def test_a_job_is_well_when_it_is_done_or_a_pod_of_it_is_ready_and_none_failed(
+    live: JSON, phase: Phase
+) -> None:
     assert measure_job(live, now=NOW).phase is phase
+
+
+def its_pod(*statuses: JSON, ready: bool = False, **status: Any) -> JSON:
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    return {
+        "metadata": {"name": "j-x2x4f"},
+        "status": {"conditions": conditions, "containerStatuses": list(statuses), **status},
+    }
+
+
+PULLING = waiting("ContainerCreating")
+NO_IMAGE = waiting("ImagePullBackOff")
+
+
+@pytest.mark.parametrize(
+    ("pods", "phase", "words"),
+    [
+        ([its_pod(running(), ready=True)], Phase.SUCCESSFUL, "runs"),
+        ([its_pod(PULLING), its_pod(running(), ready=True)], Phase.SUCCESSFUL, "runs"),
+        ([its_pod(PULLING)], Phase.RUNNING, "none is ready yet"),
+        ([its_pod()], Phase.RUNNING, "none is ready yet"),  # no node has room for it
+        ([its_pod(NO_IMAGE)], Phase.FAILED, "j-x2x4f cannot start: ImagePullBackOff"),
+        ([its_pod(waiting("CreateContainerConfigError"))], Phase.FAILED, "CreateContainerConfigError"),
+        ([its_pod(PULLING, initContainerStatuses=[NO_IMAGE])], Phase.FAILED, "ImagePullBackOff"),
+        ([its_pod(running(), ready=True), its_pod(NO_IMAGE)], Phase.FAILED, "ImagePullBackOff"),
+    ],
+)
+def test_where_a_job_does_not_say_how_many_are_ready_its_pods_do(
+    pods: list[JSON], phase: Phase, words: str
+) -> None:
+    found = measure_job(job(active=len(pods)), pods, now=NOW)
+    assert (found.phase, words in found.detail) == (phase, True), found.detail
+
+
+def test_a_pod_of_a_job_that_is_going_says_nothing_of_it() -> None:
+    going = its_pod(NO_IMAGE)
+    going["metadata"]["deletionTimestamp"] = "2026-08-14T02:59:00Z"
+    assert measure_job(job(active=1), [going], now=NOW).phase is Phase.RUNNING
+
+
+class Served:
+    """A cluster of one Job and the pods of its namespace; it keeps what it was asked."""
+
+    def __init__(self, live: JSON, *pods: JSON) -> None:
+        self.live, self.pods = live, list(pods)
+        self.asked: list[str] = []
+
+    async def get(self, kind: str, namespace: str, name: str) -> JSON:
+        return self.live
+
+    async def list(self, kind: str, namespace: str = "", *, labels: str = "", **more: Any) -> Any:
+        self.asked.append(labels)
+        return ObjectList(self.pods, "1")
+
+
+async def test_the_pods_of_a_job_are_looked_at_while_it_has_some() -> None:
+    chosen = {"spec": {"selector": {"matchLabels": {"controller-uid": "u"}}}}
+    cluster: Any = Served(job(active=1) | chosen, its_pod(NO_IMAGE))
+    (found,) = await measure(cluster, ref("Job", "j"), since=NOW, criteria=("job_runs",))
+    assert (found.check, found.phase) == ("job_runs", Phase.FAILED)
+    assert cluster.asked == ["controller-uid=u"]
+    done: Any = Served(job("Complete") | chosen)
+    (found,) = await measure(done, ref("Job", "j"), since=NOW, criteria=("job_runs",))
+    assert (found.phase, done.asked) == (Phase.SUCCESSFUL, [])
 
 
 def scaler(current: int, wanted: int, most: int, active: str = "True") -> JSON:

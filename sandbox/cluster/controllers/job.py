@@ -5,7 +5,14 @@ from __future__ import annotations
 from cortexops.domain.resource import JSON
 from sandbox.cluster.controllers.base import Controller
 from sandbox.cluster.controllers.clock import stamp
-from sandbox.cluster.controllers.objects import is_active, is_true, owner_uids, random_suffix, with_condition
+from sandbox.cluster.controllers.objects import (
+    is_active,
+    is_ready,
+    is_true,
+    owner_uids,
+    random_suffix,
+    with_condition,
+)
 from sandbox.cluster.controllers.pods import pod_from_template
 
 COMPONENT = "job-controller"
@@ -39,6 +46,7 @@ class JobController(Controller):
         status: JSON = {
             "startTime": old.get("startTime") or stamp(now),
             "active": len(active),
+            "ready": sum(is_ready(pod) for pod in active),
             "succeeded": succeeded,
             "failed": failed,
             "conditions": list(old.get("conditions") or ()),
@@ -53,6 +61,7 @@ class JobController(Controller):
                 status["conditions"], "Failed", "True", "BackoffLimitExceeded", message, now=now
             )
             self.context.tell("Job", job, "BackoffLimitExceeded", message, COMPONENT, warn=True)
+            status |= {"active": 0, "ready": 0}
             for pod in active:
                 await self.context.delete("Pod", pod)
         else:
