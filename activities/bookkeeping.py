@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -43,6 +44,14 @@ async def settled(
     """Write down what became of an intent; the answer to whoever ordered it."""
     entry = row_entry(row, _TYPES[state], reason, detail)
     return result(await books.settle(row.operation_id, state, detail, entry), reason, detail)
+
+
+async def handed_over(
+    books: Books, row: LedgerRow, reason: Reason, said: str, commands: Sequence[str]
+) -> ApplyResult:
+    """It is made, but a person has to go on, and gets the commands: the answer to whoever ordered it."""
+    detail = "\n".join([f"{row.action}: {said}", *commands])
+    return await settled(books, row, LedgerState.UNKNOWN, reason, detail)
 
 
 async def said_before(books: Books, row: LedgerRow) -> tuple[Reason, str]:

@@ -53,8 +53,8 @@ class RecordActivities(Records):
         _count(order.settled)
 
     async def _record(self, order: RecordInput) -> bool:
-        """Whether it was stored: an incident that has ended is left as it is. Counts nothing, since what follows
-        may fail and all of it be tried again."""
+        """Whether it was stored: an incident that others have ended is left as it is. Counts nothing, since what
+        follows may fail and all of it be tried again."""
         with for_temporal():
             if order.settled is not None:
                 await self._settle(order.settled)
@@ -104,10 +104,9 @@ class RecordActivities(Records):
     @activity.defn
     async def close_incident(self, order: CloseInput) -> None:
         incident = order.incident
-        stored = await self._record(order)
+        if not await self._record(order):
+            return
         with for_temporal():
-            if not stored and await self._ended_otherwise(incident):
-                return
             if order.case is not None:
                 await self._store.add_case(order.case)
             if incident.state not in _WITHOUT_POSTMORTEM:
@@ -115,12 +114,6 @@ class RecordActivities(Records):
         _count(order.settled)
         if not incident.drill:
             WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
-
-    async def _ended_otherwise(self, incident: Incident) -> bool:
-        """Whether the end in the books is another one, such as that of `cortexops terminate`. An earlier try of
-        the very same end is not: what follows on it may still be missing."""
-        known = await self._store.incident(incident.id)
-        return known is not None and (known.state, known.ended_at) != (incident.state, incident.ended_at)
 
     async def _write_postmortem(self, incident: Incident) -> None:
         events = await self._store.events(incident.id)

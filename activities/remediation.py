@@ -13,6 +13,7 @@ from activities.bookkeeping import (
     SETTLED,
     Books,
     entry,
+    handed_over,
     no,
     part_entry,
     result,
@@ -236,7 +237,10 @@ class RemediationActivities(Remediation):
             detail = f"cannot tell whether {row.action} took effect: {_fate(row.change, live)}"
             return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_UNKNOWN, detail)
         if row.change.verb is Verb.PATCH and row.change.pods:  # a run before this one may have got no further
-            said = await restart(cluster, row)
+            said, by_hand = await restart(cluster, row)
+            if by_hand:  # it helps once a person has gone on; to take it back would help nobody
+                still = f"{said}\n# these run with the earlier value:"
+                return await handed_over(self._books, row, Reason.RESTART_NEEDED, still, by_hand)
         detail = f"{row.action}: {said}" if said else str(row.action)
         reason = Reason.PULL_REQUEST_OPENED if row.change.verb is Verb.PROPOSE else Reason.APPLIED
         return await settled(self._books, row, LedgerState.APPLIED, reason, detail)
@@ -254,8 +258,7 @@ class RemediationActivities(Remediation):
     async def _otherwise(self, row: LedgerRow, error: StoredOtherwise) -> ApplyResult:
         """It is made, and not as people were shown: nothing more is done by itself, a person gets the commands."""
         by_hand = commands_by_hand(as_written(row.change, error.stored))
-        detail = "\n".join([f"{row.action}: {told(error)}", *by_hand])
-        return await settled(self._books, row, LedgerState.UNKNOWN, Reason.EFFECT_DIFFERS, detail)
+        return await handed_over(self._books, row, Reason.EFFECT_DIFFERS, told(error), by_hand)
 
     @activity.defn
     async def verify(self, question: VerifyInput) -> Verification:

@@ -23,7 +23,7 @@ from cortexops.domain.earlier import earlier_value, row_ref
 from cortexops.domain.errors import InvalidInput, Rejected
 from cortexops.domain.fitting import on_cause
 from cortexops.domain.holding import crashed_with, holds_value
-from cortexops.domain.kubernetes.meta import annotations_of, owner, writes
+from cortexops.domain.kubernetes.meta import annotations_of, last_write, owner, writes
 from cortexops.domain.kubernetes.values import mapping, text
 from cortexops.domain.ledger import LedgerRow
 from cortexops.domain.ownership import writes_again
@@ -181,7 +181,8 @@ class PatchConfig:
 def _restarted(known: Known, live: JSON, target: ResourceRef, key: str, now: datetime) -> list[PodRef]:
     """Pods that do not get at the new value by themselves, or late. A container that crashed with the key waits
     longer and longer for its next start; one that took it at its start never reads it again."""
-    write = writes(live, "data", key)
+    gone = key not in mapping(live, "data")  # then the last write is the one that removed it
+    write = writes(live, "data", key) or (last_write(live) if gone else None)
     found = []
     for ref, pod in known.of_kind("Pod"):
         metadata = mapping(pod, "metadata")

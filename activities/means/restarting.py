@@ -1,7 +1,8 @@
 """Starting the pods of a patch anew, so that they read what it wrote: by evictions, as their budgets allow.
 
-Pods that crash with the earlier value go at once. Those that serve go one after the other, each only while its
-controller has all the ready pods that it wants, and more than one: a workload never loses all of them.
+Pods that do not serve, since they crash with the earlier value, go at once. Those that serve go one after the
+other (of large workloads a tenth at a time), each only while its controller has the ready pods that it wants, and
+more than one: a workload never loses all of them. Whoever must stay is left to a person.
 
 What is left to do is read from the cluster, so a run that dies goes on where it stopped. A run lasts less than
 the activity's time-out and then asks to be called again.
@@ -10,19 +11,22 @@ the activity's time-out and then asks to be called again.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from activities.errors import told
 from activities.means import Taken, find
 from activities.means.removing import BudgetExhausted, evict
+from activities.patience import AGAIN
 from cortexops.domain.blast import replica_count
 from cortexops.domain.change import Change, PodRef, Verb
 from cortexops.domain.errors import Conflict, Forbidden, NotFound, Rejected, TemporaryError
 from cortexops.domain.health import measure_place
-from cortexops.domain.holding import crashed_with, key_of
-from cortexops.domain.kubernetes.meta import created, deleting_since
+from cortexops.domain.holding import crashed_with, key_of, starts_with
+from cortexops.domain.kubernetes.meta import created, deleting_since, writes
 from cortexops.domain.kubernetes.pods import is_ready
 from cortexops.domain.kubernetes.values import objects, text
 from cortexops.domain.ledger import LedgerRow
@@ -34,7 +38,7 @@ from cortexops.ports.cluster import WritableCluster
 _RUN = timedelta(seconds=40)
 """One call's time; well below the activity's time-out."""
 _PAUSE = 2.0  # seconds between rounds, for successors to become ready
-_STARTS = timedelta(minutes=3)
+_STARTS = timedelta(minutes=6)
 """So long a successor is waited for. One that is not ready by then says that the value does not help."""
 _DEADLINE = timedelta(minutes=20)
 """After this nothing more is evicted; well below the time that applying may take in all."""
@@ -42,8 +46,17 @@ _FOLLOWS = timedelta(seconds=30)
 """So long after an eviction its successor may not even be made."""
 
 
+_AT_A_TIME = 10
+"""Of so many pods one more may be away at once, so that large workloads are done in time."""
 _COUNTING = ("ReplicaSet", "StatefulSet", "DaemonSet")
 """Controllers that say how many pods they want."""
+
+
+class Restarted(NamedTuple):
+    """What is to be told, and by which commands a person starts those anew that run with the earlier value."""
+
+    said: str
+    by_hand: tuple[str, ...] = ()
 
 
 class _Controller(NamedTuple):
@@ -54,24 +67,41 @@ class _Controller(NamedTuple):
 
 async def restart(
     cluster: WritableCluster, row: LedgerRow, *, run: timedelta = _RUN, pause: float = _PAUSE
-) -> str:
+) -> Restarted:
     """Evict the pods of the change, each once; what became of them. Raises `TemporaryError` when its time is up
     and it is to be called again."""
-    begun = _now()
+    until, deadline = _now() + run, row.created_at + _DEADLINE
     evicted: dict[_Controller, datetime] = {}
     while True:
-        crews = _Crews(cluster, row.change, (await cluster.list("Pod", row.change.target.namespace)).items)
-        live = await find(cluster, row.change.target)
+        live, crews = await _look(cluster, row)
         if live is None or measure_place(row.change, live, now=_now()).phase is not Phase.SUCCESSFUL:
-            return _told(row.change, crews, "somebody changed the value meanwhile")
-        waiting = await _round(cluster, row, crews, evicted)
+            return Restarted(_told(row.change, crews, "somebody changed the value meanwhile"))
+        waiting, busy = await _round(cluster, row, crews, evicted, until)
         now = _now()
-        if not waiting or now > row.created_at + _DEADLINE:
-            return _told(row.change, crews)
-        if now > begun + run:
+        if now > deadline:
+            return _left(row, live, crews, "there was no time for more")
+        if busy is not None:
+            raise busy
+        if not waiting:
+            return _left(
+                row, live, crews, "the only one that is ready of its workload, or it may not be evicted"
+            )
+        if now > until:
             text_ = f"{counted(len(waiting), 'pod')} that read {row.change.target} are still to be restarted"
             raise TemporaryError(text_, delay=timedelta(seconds=pause))
         await asyncio.sleep(pause)
+
+
+async def _look(cluster: WritableCluster, row: LedgerRow) -> tuple[JSON | None, _Crews]:
+    """The object and the pods beside it. Moments ago they could be read: a server that has just started may not
+    have read its roles yet, so it is asked again."""
+    try:
+        found = (await cluster.list("Pod", row.change.target.namespace)).items
+        return await find(cluster, row.change.target), _Crews(cluster, row.change, found)
+    except Forbidden as error:
+        if _now() > row.created_at + _DEADLINE:
+            raise
+        raise TemporaryError(told(error), delay=AGAIN) from error
 
 
 def still_used(row: LedgerRow, taken: Taken) -> Taken:
@@ -100,7 +130,9 @@ class _Crews:
             live = await find(self._cluster, target) if controller.kind in _COUNTING else None
             self._wanted[controller] = replica_count(live | {"kind": target.kind}) if live is not None else 0
         wanted = self._wanted[controller]
-        return wanted > 1 and sum(_serves(one) for one in self._of(controller)) >= wanted
+        return (
+            wanted > 1 and sum(_serves(one) for one in self._of(controller)) >= wanted - wanted // _AT_A_TIME
+        )
 
     def is_moving(self, pod: JSON) -> bool:
         """Whether its controller is about to have another ready pod: one goes, or its successor starts."""
@@ -116,35 +148,41 @@ class _Crews:
 
 
 async def _round(
-    cluster: WritableCluster, row: LedgerRow, crews: _Crews, evicted: dict[_Controller, datetime]
-) -> list[PodRef]:
+    cluster: WritableCluster,
+    row: LedgerRow,
+    crews: _Crews,
+    evicted: dict[_Controller, datetime],
+    until: datetime,
+) -> tuple[list[PodRef], TemporaryError | None]:
     """Evict those that may go now; those that may go later. A server that is busy with one pod is asked about the
-    others nevertheless: its `TemporaryError` comes at the end."""
-    change, waiting, busy = row.change, [], None
+    others nevertheless, and its error is handed over."""
+    change, waiting, busy, asked = row.change, [], None, False
     for ref in change.pods:
         pod = crews.there.get(ref.uid)
         if pod is None:
             continue
+        if asked and _now() > until:
+            waiting.append(ref)
+            continue
         crashed = crashed_with(pod, change.target, key_of(change), row.created_at)
-        # whatever forbids it for good: the change itself is made, and the verification tells who holds what
+        moving = crews.is_moving(pod) or _lately(evicted.get(_controller(pod)), _FOLLOWS)
+        # whatever forbids it for good: the change itself is made, and who holds the earlier value is told
         with suppress(Rejected, Forbidden, NotFound, Conflict):
-            if crashed or not _serves(pod) or await crews.spares(pod):
+            if (not _serves(pod) and (crashed or not moving)) or await crews.spares(pod):
+                asked = True
                 try:
                     await evict(cluster, ref)
                     del crews.there[ref.uid]
                     evicted[_controller(pod)] = _now()
                     continue
                 except BudgetExhausted:
-                    pass
+                    pass  # it may have room again when another pod is ready
                 except TemporaryError as error:
                     busy = error
                     continue
-            moving = crews.is_moving(pod) or _lately(evicted.get(_controller(pod)), _FOLLOWS)
-            if moving and not crashed:  # what crashes starts anew by itself
+            if moving and (_serves(pod) or not crashed):  # what crashes starts anew by itself
                 waiting.append(ref)
-    if busy is not None:
-        raise busy
-    return waiting
+    return waiting, busy
 
 
 def _controller(pod: JSON) -> _Controller:
@@ -163,12 +201,25 @@ def _lately(at: datetime | None, span: timedelta) -> bool:
     return at is not None and at > _now() - span
 
 
-def _told(change: Change, crews: _Crews, why: str = "") -> str:
+def _left(row: LedgerRow, live: JSON, crews: _Crews, why: str) -> Restarted:
+    """The end. Who runs with what it took before the change is left to a person."""
+    key, target = key_of(row.change), row.change.target
+    write = writes(live, "data", key)
+    since = write.at if write is not None else row.created_at
+    by_hand = tuple(
+        f"kubectl -n {shlex.quote(ref.namespace)} delete pod {shlex.quote(ref.name)}"
+        for ref in row.change.pods
+        if (pod := crews.there.get(ref.uid)) is not None
+        and any(began <= since for began in starts_with(pod, target, key))
+    )
+    return Restarted(_told(row.change, crews, why), by_hand)
+
+
+def _told(change: Change, crews: _Crews, why: str) -> str:
     left = [str(pod) for pod in change.pods if pod.uid in crews.there]
     done = len(change.pods) - len(left)
     said = [f"{counted(done, 'pod')} evicted, to start with it at once"] if done else []
     if left:
-        why = why or "the only one that is ready of its workload, or its budget forbids it"
         said.append(f"{counted(len(left), 'pod')} stayed ({why}): {', '.join(left[:5])}")
     return "; ".join(said)
 

@@ -45,19 +45,24 @@ def holds_value(pod: JSON, target: ResourceRef, key: str, since: datetime | None
     controller = owner(pod)
     if controller is None or controller[0] in _LEFT_ALONE or deleting_since(pod) is not None:
         return False
-    return any(since is None or began >= since for began in starts_with(pod, target, key))
+    starts = starts_with(pod, target, key, ended=True)
+    return any(since is None or began >= since for began in starts)
 
 
-def starts_with(pod: JSON, target: ResourceRef, key: str) -> Iterator[datetime]:
+def starts_with(pod: JSON, target: ResourceRef, key: str, *, ended: bool = False) -> Iterator[datetime]:
     """When each container began that took the key at its start and runs with it. What an init container made of
-    it stays as long as the pod, so its end does not matter."""
+    it stays as long as the pod, so its end does not matter.
+
+    `ended`: the last start of those that are between two runs, too, so that the answer holds still meanwhile."""
     spec = mapping(pod, "spec")
     takers = {text(one, "name") for one in _every(spec) if _takes(one, spec, target, key)}
     for part in ("containerStatuses", "initContainerStatuses"):
         for status in objects(pod, "status", part):
             began = moment(status, "state", "running", "startedAt")
-            if began is None and part == "initContainerStatuses":
+            if began is None and (ended or part == "initContainerStatuses"):
                 began = moment(status, "state", "terminated", "startedAt")
+            if began is None and ended:
+                began = moment(status, "lastState", "terminated", "startedAt")
             if began is not None and text(status, "name") in takers:
                 yield began
 

@@ -112,6 +112,7 @@ class Reason(StrEnum):
     APPLY_REFUSED = "apply_refused"
     EFFECT_UNKNOWN = "effect_unknown"
     EFFECT_DIFFERS = "effect_differs"
+    RESTART_NEEDED = "restart_needed"
     POLICY_CHANGED = "policy_changed"
     VERIFIED = "verified"
     VERIFICATION_FAILED = "verification_failed"

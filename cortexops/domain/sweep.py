@@ -39,6 +39,8 @@ REASONS: dict[RunState, Reason] = {
     RunState.COMPLETED: Reason.WORKFLOW_ENDED,
     RunState.GONE: Reason.WORKFLOW_GONE,
 }
+ENDED_BY_OTHERS = frozenset({Reason.TERMINATED, *REASONS.values()})
+"""Reasons of ends that are not their workflow's own, so that nothing it says later counts."""
 _ENDS = {
     RunState.TERMINATED: "was terminated",
     RunState.FAILED: "failed",

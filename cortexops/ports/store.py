@@ -72,9 +72,8 @@ class IncidentStore(Protocol):
     async def update_incident(
         self, incident: Incident, entries: Sequence[AuditEntry], messages: Sequence[Message] = ()
     ) -> bool:
-        """Store state and audit entries and queue messages for all notifiers, in one transaction. False when the
-        incident has ended already: then nothing of it is stored, and the call that ended it loses nothing when it
-        is repeated."""
+        """Store state and audit entries and queue messages for all notifiers, in one transaction. False when
+        somebody else than its workflow has ended the incident: then nothing of it is stored."""
         ...
 
     async def save_diagnosis(self, incident_id: str, diagnosis: Diagnosis) -> None: ...

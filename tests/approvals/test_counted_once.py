@@ -15,7 +15,7 @@ from cortexops.contracts.records import CloseInput, DecideInput, RecordInput, Se
 from cortexops.domain.approval import ApprovalState
 from cortexops.domain.audit import AuditType
 from cortexops.domain.errors import TemporaryError
-from cortexops.domain.incident import Incident, IncidentState
+from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.message import MessageKind
 from tests.support.case import entry, open_case, tell
 from tests.support.postgres import moved
@@ -133,7 +133,8 @@ async def test_an_end_is_counted_once_though_its_postmortem_is_tried_again(
 async def test_an_end_that_comes_after_another_end_leaves_nothing_behind(store: PostgresStore) -> None:
     incident = await open_case(store)
     order = closing(incident).model_copy(update={"settled": None})
-    await store.end_orphan(moved(incident, IncidentState.ESCALATED, seconds=30), [], [], [])
+    terminated = moved(incident, IncidentState.ESCALATED, seconds=30, reason=Reason.TERMINATED)
+    await store.end_orphan(terminated, [], [], [])
     trail, waiting, before = await store.events(incident.id), await store.waiting(), counted(_RESOLVED)
     nothing: Any = None
     await ActivityEnvironment().run(RecordActivities(store, nothing).close_incident, order)

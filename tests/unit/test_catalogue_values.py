@@ -238,6 +238,22 @@ def test_pods_that_started_before_the_value_was_written_stay() -> None:
     assert [one.uid for one in made.change.pods] == ["uid-x7k2p"]
 
 
+def test_pods_from_before_the_key_was_removed_stay() -> None:
+    live = applied(config_map("env", {"HOST": "a"}, changed={"HOST": ago(minutes=10)}), PORT="80", HOST="a")
+    pods = [serving(FROM_KEY, since=ago(hours=2)), serving(FROM_KEY, since=ago(minutes=5))]
+    pods[1]["metadata"] |= {"name": "api-later", "uid": "uid-later"}
+    made = prepare("patch_config", live, *pods, key="PORT", source="last_applied")
+    assert [one.uid for one in made.change.pods] == ["uid-later"]
+
+
+def test_the_same_pods_go_between_two_runs_of_a_container() -> None:
+    stopped = serving(FROM_KEY, since=ago(minutes=30))
+    ended = {"exitCode": 0, "startedAt": ago(minutes=30), "finishedAt": ago(minutes=1)}
+    (status,) = stopped["status"]["containerStatuses"]
+    status |= {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}}
+    assert put_back(stopped) == put_back(serving(FROM_KEY, since=ago(minutes=30))) == ["uid-x7k2p"]
+
+
 @pytest.mark.parametrize("owner", ["Job", "Node"])
 def test_what_a_job_runs_and_static_pods_are_not_ended_for_a_value(owner: str) -> None:
     assert put_back(serving(FROM_KEY, owner=owner, since=ago(minutes=30))) == []

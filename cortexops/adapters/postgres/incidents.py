@@ -20,6 +20,7 @@ from cortexops.domain.message import Message, MessageKind
 from cortexops.domain.narrative import message
 from cortexops.domain.signal import Severity, Signal
 from cortexops.domain.silence import held_until, who_holds
+from cortexops.domain.sweep import ENDED_BY_OTHERS
 
 _FIND = "SELECT body FROM incidents WHERE key = :key AND run_id = :run_id"
 _COUNT = """
@@ -36,7 +37,7 @@ ON CONFLICT (key, run_id) DO NOTHING
 _UPDATE = """
 UPDATE incidents SET state = :state, severity = :severity, updated_at = :updated_at, ended_at = :ended_at,
     body = CAST(:body AS jsonb)
-WHERE id = :id AND updated_at <= :updated_at
+WHERE id = :id AND ended_at IS NULL AND updated_at <= :updated_at
 """
 _LIST = """
 SELECT body FROM incidents WHERE (NOT :open_only OR ended_at IS NULL)
@@ -102,11 +103,15 @@ class IncidentBook:
         """Raises `NotFound` when the incident was never opened."""
         async with self._database.begin() as connection:
             found = await row(
-                connection, "SELECT ended_at FROM incidents WHERE id = :id FOR UPDATE", id=incident.id
+                connection,
+                "SELECT ended_at, body ->> 'reason' AS reason FROM incidents WHERE id = :id FOR UPDATE",
+                id=incident.id,
             )
             if found is None:
                 raise NotFound(f"incident {incident.id} was not found")
-            if found["ended_at"] is not None:  # nobody may hear or read of a second end
+            # Nobody may hear or read of a second end. An end of its own may have been lost to the workflow: what it
+            # says then is kept, since it may go on, and people have to hear of that.
+            if found["ended_at"] is not None and found["reason"] in ENDED_BY_OTHERS:
                 return False
             await run(connection, _UPDATE, **_columns(incident))
             await outbox.queue(connection, self._notifiers, messages)
