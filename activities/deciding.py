@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from cortexops.domain.guardrails import (
     notices,
     waits,
 )
+from cortexops.domain.ids import digest
 from cortexops.domain.incident import Incident
 from cortexops.domain.limits import LOOK_AGAIN, RULE, Entry, Phase
 from cortexops.domain.policy import Effect, PolicyDecision, PolicyInput, denied
@@ -185,8 +185,7 @@ class Decider:
 
 def _mark(decision: PolicyDecision) -> str:
     """The same for the same answer: a second try that is answered otherwise is in the books as well, and last."""
-    said = decision.model_dump_json(include={"effect", "reasons", "rule", "quorum", "roles", "revision"})
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    return digest([_said(decision), decision.revision])[:12]
 
 
 def _said(answer: PolicyDecision) -> dict[str, Any]:

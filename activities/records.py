@@ -6,6 +6,7 @@ from temporalio import activity
 
 from activities.deciding import Decider
 from activities.errors import for_temporal
+from activities.writing_up import write_up
 from cortexops.contracts.records import (
     AskInput,
     CloseInput,
@@ -20,12 +21,11 @@ from cortexops.contracts.records import (
     SettleInput,
     VoteInput,
 )
-from cortexops.domain.audit import AuditEntry, AuditType
+from cortexops.domain.audit import AuditEntry
 from cortexops.domain.guardrails import Guardrails
-from cortexops.domain.incident import Incident, IncidentState, Reason
+from cortexops.domain.incident import IncidentState, Reason
 from cortexops.domain.message import Message
 from cortexops.domain.policy import PolicyDecision
-from cortexops.domain.postmortem import write_postmortem
 from cortexops.metrics import APPROVALS, WORKFLOW_OUTCOMES
 from cortexops.ports.policy import PolicyEngine
 from cortexops.ports.store import Store
@@ -110,26 +110,10 @@ class RecordActivities(Records):
             if order.case is not None:
                 await self._store.add_case(order.case)
             if incident.state not in _WITHOUT_POSTMORTEM:
-                await self._write_postmortem(incident)
+                await write_up(self._store, incident)
         _count(order.settled)
         if not incident.drill:
             WORKFLOW_OUTCOMES.labels(state=incident.state).inc()
-
-    async def _write_postmortem(self, incident: Incident) -> None:
-        events = await self._store.events(incident.id)
-        diagnosis = await self._store.diagnosis(incident.id)
-        used = diagnosis is not None and diagnosis.runbook is not None
-        rows = await self._store.rows_of(incident.id) if used else ()
-        postmortem = write_postmortem(incident, diagnosis, events, rows)
-        entry = AuditEntry(
-            chain=incident.id,
-            type=AuditType.POSTMORTEM,
-            reason=incident.reason,
-            detail=f"{postmortem.id} is open for review",
-            at=incident.updated_at,
-            idempotency_key=f"{incident.run_id}:postmortem",
-        )
-        await self._store.save_postmortem(postmortem, entry)
 
 
 def _count(settled: SettleInput | None) -> None:

@@ -19,6 +19,7 @@ from activities.errors import for_temporal, heartbeating
 from activities.health import utc_now
 from activities.orphan_words import approval_void, closing_entries, ending, row_entries, row_message
 from activities.proposals import Following, proposal_entries
+from activities.writing_up import write_up
 from cortexops.adapters.temporal_runs import Run, Runs
 from cortexops.contracts.remediation import CompensateInput, Remediation, Step
 from cortexops.contracts.sweeping import (
@@ -31,12 +32,11 @@ from cortexops.contracts.sweeping import (
     Settled,
     Sweeping,
 )
-from cortexops.domain.audit import AuditEntry, AuditType
+from cortexops.domain.audit import AuditEntry
 from cortexops.domain.change import Verb
 from cortexops.domain.errors import CortexError, NotFound, PermanentError
 from cortexops.domain.incident import Incident, IncidentState, Reason
 from cortexops.domain.ledger import LedgerRow
-from cortexops.domain.postmortem import write_postmortem
 from cortexops.domain.redaction import redact
 from cortexops.domain.resource import JSON, ResourceRef
 from cortexops.domain.sweep import (
@@ -203,27 +203,9 @@ class BookSweeping(Sweeping):
             ORPHANS.labels(outcome="closed").inc()
             if not incident.drill:
                 WORKFLOW_OUTCOMES.labels(state=IncidentState.ESCALATED).inc()
-            await self._write_up(end)
+            await write_up(self._store, end)
         ORPHANS.labels(outcome="approval_void").inc(len(void))
         return ClosedOrphan(closed=done, void=tuple(void))
-
-    async def _write_up(self, incident: Incident) -> None:
-        diagnosis = await self._store.diagnosis(incident.id)
-        rows = await self._store.rows_of(incident.id)
-        events = await self._store.events(incident.id)
-        postmortem = write_postmortem(incident, diagnosis, events, rows)
-        await self._store.save_postmortem(postmortem, _written_up(incident, postmortem.id))
-
-
-def _written_up(incident: Incident, postmortem: str) -> AuditEntry:
-    return AuditEntry(
-        chain=incident.id,
-        type=AuditType.POSTMORTEM,
-        reason=incident.reason,
-        detail=f"{postmortem} is open for review",
-        at=incident.updated_at,
-        idempotency_key=f"{incident.run_id}:postmortem",
-    )
 
 
 class RowSweeping(ClusterSweeping):

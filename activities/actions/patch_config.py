@@ -118,7 +118,7 @@ class PatchConfig:
                     f"It is read by others as well: {others}." if others else f"Check who else reads {ref}.",
                     "Pods that crashed lately with it are evicted at once. Those that took it as a variable, or as a "
                     "file by subPath, are evicted one after the other; of a workload with only one ready pod none "
-                    "is: restart it by hand while this is watched, or the value is taken back.",
+                    "is: then the value stays, and a person is called to restart it.",
                     "Pods that mount it as a volume get the new file from the kubelet; whether the program reads it "
                     "again is not known.",
                 ),

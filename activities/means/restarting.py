@@ -25,7 +25,7 @@ from cortexops.domain.blast import replica_count
 from cortexops.domain.change import Change, PodRef, Verb
 from cortexops.domain.errors import Conflict, Forbidden, NotFound, Rejected, TemporaryError
 from cortexops.domain.health import measure_place
-from cortexops.domain.holding import crashed_with, key_of, starts_with
+from cortexops.domain.holding import crashed_with, holds_from_before, key_of
 from cortexops.domain.kubernetes.meta import created, deleting_since, writes
 from cortexops.domain.kubernetes.pods import is_ready
 from cortexops.domain.kubernetes.values import objects, text
@@ -209,8 +209,7 @@ def _left(row: LedgerRow, live: JSON, crews: _Crews, why: str) -> Restarted:
     by_hand = tuple(
         f"kubectl -n {shlex.quote(ref.namespace)} delete pod {shlex.quote(ref.name)}"
         for ref in row.change.pods
-        if (pod := crews.there.get(ref.uid)) is not None
-        and any(began <= since for began in starts_with(pod, target, key))
+        if (pod := crews.there.get(ref.uid)) is not None and holds_from_before(pod, target, key, since)
     )
     return Restarted(_told(row.change, crews, why), by_hand)
 

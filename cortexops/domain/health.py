@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cortexops.domain.change import Change, carries, holds
-from cortexops.domain.holding import key_of, starts_with
+from cortexops.domain.holding import holds_from_before, key_of
 from cortexops.domain.kubernetes.meta import condition, deleting_since
 from cortexops.domain.kubernetes.pods import container_states, is_ready
 from cortexops.domain.kubernetes.values import dig, number, text
@@ -185,7 +185,7 @@ def measure_read(change: Change, pods: Sequence[JSON], *, since: datetime, now: 
         for pod in pods
         if text(pod, "metadata", "uid") in planned
         and deleting_since(pod) is None
-        and any(began <= since for began in starts_with(pod, change.target, key))
+        and holds_from_before(pod, change.target, key, since)
     ]
     if not old:
         return Measurement(check=READ, phase=Phase.SUCCESSFUL, detail="no pod has the old value", at=now)

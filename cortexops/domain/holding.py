@@ -49,6 +49,11 @@ def holds_value(pod: JSON, target: ResourceRef, key: str, since: datetime | None
     return any(since is None or began >= since for began in starts)
 
 
+def holds_from_before(pod: JSON, target: ResourceRef, key: str, since: datetime) -> bool:
+    """Whether a container runs with what it took at a start not after this moment."""
+    return any(began <= since for began in starts_with(pod, target, key))
+
+
 def starts_with(pod: JSON, target: ResourceRef, key: str, *, ended: bool = False) -> Iterator[datetime]:
     """When each container began that took the key at its start and runs with it. What an init container made of
     it stays as long as the pod, so its end does not matter.

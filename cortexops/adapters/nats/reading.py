@@ -200,9 +200,8 @@ class JetStreamReader:
 def _figures(message: Msg) -> list[str]:
     """Times delivered, position in the stream, number of the consumer, time, messages left."""
     tokens = message.reply.split(".")
-    return (
-        tokens[4:] if len(tokens) == _ACK_TOKENS else tokens[6:]
-    )  # a domain and an account stand before the stream
+    before = 4 if len(tokens) == _ACK_TOKENS else 6  # with a domain and an account before the stream
+    return tokens[before:]
 
 
 def _number(message: Msg) -> int:
